@@ -1,0 +1,1 @@
+"""The DAG bench: everything around the ledger under test."""

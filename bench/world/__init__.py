@@ -1,0 +1,1 @@
+"""Virtual time, counter-based randomness, and the trace that everything subscribes to."""
