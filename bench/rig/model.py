@@ -1,0 +1,478 @@
+"""The rig as data: sensors, Unos, radio, Pi and server of one run, and the criteria it must meet.
+
+Every class is one table of a rig file and is frozen. Units stand in the names. A rig file's numbers
+may have decimals where people think in them (dB, shares); what decides an outcome reads the integer
+properties beside them (`loss_ppm`, `path_loss_cdb`, `bandwidth_hz`).
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from bench.capacity.criteria import Criterion, CriterionError, parse_criterion
+from bench.rig.problem import RigError, did_you_mean, problems_of, show
+
+S0_PINS = 12
+"""S0 inputs of an Uno without an AC channel."""
+
+S0_PINS_PER_MAINS = 2
+"""Inputs that each AC channel takes from them (voltage and current)."""
+
+MAINS_CHANNELS = 2
+"""AC channels an Uno has pins for: A0 and A1, A2 and A3."""
+
+BANDWIDTHS_HZ = {
+    7.8: 7_800,
+    10.4: 10_400,
+    15.6: 15_600,
+    20.8: 20_800,
+    31.25: 31_250,
+    41.7: 41_700,
+    62.5: 62_500,
+    125: 125_000,
+    250: 250_000,
+    500: 500_000,
+}
+"""SX1278 bandwidths by their name in kHz (datasheet rev. 7, RegModemConfig1)."""
+
+DEFAULT_CRITERIA = {"delivered": ">= 0.99", "altered": "== 0", "unaccounted": "== 0"}
+"""What a rig file without ``[criteria]`` is judged by."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_SEATS = {
+    "virtual": "",
+    "emulated": "the emulated seat does not exist yet",
+    "real": "the real seat does not exist yet",
+}
+
+
+_PROFILES = {
+    "collect": "",
+    "sign": "the sign profile does not exist yet",
+    "node": "the node profile does not exist yet",
+}
+_CHIPS = {"sx1278": "", "hc12": "the HC-12 does not exist yet"}
+_MACS = {"aloha-ack": "", "tdma": "beaconed TDMA does not exist yet"}
+
+
+def _problem(message: str) -> PydanticCustomError:
+    return PydanticCustomError("rig", "{message}", {"message": message})
+
+
+def _choice(noun: str, words: dict[str, str]) -> BeforeValidator:
+    """A word out of several; those with a reason are known and refused with it."""
+    available = ", ".join(f'"{word}"' for word, refusal in words.items() if not refusal)
+
+    def check(value: object) -> object:
+        if not isinstance(value, str):
+            raise _problem(f"found {show(value)}, expected a {noun} in quotes; available: {available}")
+        if value not in words:
+            hint = did_you_mean(value, words)
+            raise _problem(f"unknown {noun} {show(value)}; {hint}; available: {available}")
+        if words[value]:
+            raise _problem(f"found {show(value)}, but {words[value]}; available: {available}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _name(value: object) -> object:
+    if not (isinstance(value, str) and _NAME.fullmatch(value)):
+        raise _problem(
+            f"found {show(value)}, expected a name of 1 to 32 letters, digits, '-' or '_'"
+            " that begins with a letter or digit"
+        )
+    return value
+
+
+def _located(value: object, information: ValidationInfo) -> object:
+    """A file named in a rig file: found by the loader, which knows where the rig file lies."""
+    if isinstance(value, str) and information.context is not None:
+        try:
+            return information.context(value)
+        except OSError as error:
+            raise _problem(str(error)) from None
+    return value
+
+
+def _at_least_one(values: tuple[Part, ...]) -> tuple[Part, ...]:
+    if not values:
+        raise _problem("found an empty list, expected one entry or more")
+    return values
+
+
+def _named_lines(table: object) -> object:
+    """Tells each criterion its name."""
+    if not isinstance(table, dict):
+        return table
+    return {name: value if isinstance(value, Criterion) else (name, value) for name, value in table.items()}
+
+
+def _criterion(value: object) -> object:
+    if isinstance(value, Criterion):
+        return value
+    assert isinstance(value, tuple)
+    name, text = value
+    try:
+        return parse_criterion(name, text if isinstance(text, str) else show(text))
+    except CriterionError as error:
+        raise _problem(str(error)) from None
+
+
+Seat = Annotated[str, _choice("seat", _SEATS)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+File = Annotated[Path, BeforeValidator(_located), Field(strict=False)]
+
+
+class Part(BaseModel):
+    """One table of a rig file: frozen, strict about types, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Sensors(Part):
+    """Meters of one sort on every Uno of a branch.
+
+    `s0` is a pulse output on a digital pin, `mains` a pair of AC voltage and current on ADC pins.
+    """
+
+    kind: Annotated[Literal["s0", "mains"], _choice("sensor kind", {"s0": "", "mains": ""})]
+    per_uno: Annotated[int, Field(ge=1, le=S0_PINS)] = 1
+    pulses_per_kwh: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Columns of the data set to play, in order; none: all that fit, repeated when there are too few."""
+    units: dict[str, str] = Field(default_factory=dict)
+    """Unit of a column whose name does not end in one: ``{ load = "w" }``."""
+
+    @model_validator(mode="after")
+    def _mains_pins(self) -> Self:
+        if self.kind == "mains" and self.per_uno > MAINS_CHANNELS:
+            raise _problem(f"found per_uno = {self.per_uno}, expected 1 or 2: an Uno has two AC channels")
+        return self
+
+
+class Uno(Part):
+    """The Unos of a branch, all alike."""
+
+    kind: Seat = "virtual"
+    count: Annotated[int, Field(ge=1, le=4096)] = 1
+    profile: Annotated[str, _choice("profile", _PROFILES)] = "collect"
+    interval_s: Annotated[int, Field(ge=5, le=3600)] = 60
+    clock_ppm: Annotated[int, Field(ge=-5000, le=5000)] = 0
+    """How much faster than nominal the Uno's 16 MHz resonator runs (ceramic resonators: up to 5000)."""
+
+
+class Burst(Part):
+    """Gilbert burst loss: while the link is bad, every frame is lost.
+
+    Mean loss is enter / (enter + leave), the mean burst 1 / leave frames (reference: Gilbert 1960).
+    """
+
+    enter: Probability
+    """Chance per frame that a good link turns bad."""
+    leave: Annotated[float, Field(gt=0, le=1)]
+    """Chance per frame that a bad link turns good."""
+
+    @property
+    def enter_ppm(self) -> int:
+        """Chance per frame that a good link turns bad, in parts per million."""
+        return _ppm(self.enter)
+
+    @property
+    def leave_ppm(self) -> int:
+        """Chance per frame that a bad link turns good, in parts per million."""
+        return _ppm(self.leave)
+
+
+class Radio(Part):
+    """The radio between a branch's Unos and its gateway, and the link it works over."""
+
+    chip: Annotated[str, _choice("radio chip", _CHIPS)] = "sx1278"
+    spreading_factor: Annotated[int, Field(ge=7, le=12)] = 7
+    bandwidth_khz: float = 125
+    coding_rate: Literal["4/5", "4/6", "4/7", "4/8"] = "4/5"
+    mac: Annotated[str, _choice("mac", _MACS)] = "aloha-ack"
+    loss: Probability = 0.0
+    """Independent loss per frame and direction, on top of collisions and of what path loss costs."""
+    burst: Burst | None = None
+    tx_power_dbm: int = 10
+    path_loss_db: Annotated[float, Field(ge=0, le=200)] = 100.0
+    ack_timeout_ms: Annotated[int, Field(ge=20, le=10_000)] = 0
+    """How long an Uno listens for its acknowledgement; left out, it follows from the air rate."""
+    frequency_hz: Annotated[int, Field(ge=410_000_000, le=525_000_000)] = 433_175_000
+
+    @field_validator("bandwidth_khz", mode="after")
+    @classmethod
+    def _known_bandwidth(cls, value: float) -> float:
+        if value not in BANDWIDTHS_HZ:
+            raise _problem(f"found {value:g}, expected one of {', '.join(f'{b:g}' for b in BANDWIDTHS_HZ)}")
+        return value
+
+    @field_validator("tx_power_dbm", mode="after")
+    @classmethod
+    def _known_power(cls, value: int) -> int:
+        # PA_BOOST: 2 to 17 dBm, or 20 dBm with RegPaDac (datasheet rev. 7, section 5.4.3).
+        if value not in (*range(2, 18), 20):
+            raise _problem(f"found {value}, expected 2 to 17, or 20")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_ack_timeout(cls, table: object) -> object:
+        """An ACK of 19 bytes takes at most 72 symbols with its preamble, at any SF and coding rate."""
+        if not isinstance(table, dict) or "ack_timeout_ms" in table:
+            return table
+        spreading_factor, bandwidth_khz = table.get("spreading_factor", 7), table.get("bandwidth_khz", 125)
+        timeout_ms = GATEWAY_REPLY_MS
+        known_rate = isinstance(bandwidth_khz, int | float) and bandwidth_khz in BANDWIDTHS_HZ
+        if spreading_factor in range(7, 13) and known_rate:
+            timeout_ms += 72 * 1000 * 2**spreading_factor // BANDWIDTHS_HZ[bandwidth_khz]
+        return {**table, "ack_timeout_ms": min(timeout_ms, 10_000)}
+
+    @property
+    def bandwidth_hz(self) -> int:
+        """Bandwidth in Hz."""
+        return BANDWIDTHS_HZ[self.bandwidth_khz]
+
+    @property
+    def coding_rate_denominator(self) -> int:
+        """5 to 8, for the coding rates 4/5 to 4/8."""
+        return int(self.coding_rate[-1])
+
+    @property
+    def loss_ppm(self) -> int:
+        """Independent loss in parts per million."""
+        return _ppm(self.loss)
+
+    @property
+    def path_loss_cdb(self) -> int:
+        """Path loss in 0.01 dB."""
+        return round(self.path_loss_db * 100)
+
+
+GATEWAY_REPLY_MS = 250
+"""What the default ACK timeout leaves a gateway for opening, storing and answering a frame."""
+
+
+class Pi(Part):
+    """The branch's gateway and the calibration its costs are taken from."""
+
+    kind: Seat = "virtual"
+    calibration: File
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Readings that fill a block."""
+    batch_age_s: Annotated[int, Field(ge=1, le=86_400)] = 10
+    """Age of the oldest waiting reading at which a block is sealed although it is not full."""
+
+
+class Outage(Part):
+    """A span of virtual time during which the uplink carries nothing."""
+
+    from_s: Annotated[int, Field(ge=0)]
+    to_s: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pair(cls, value: object) -> object:
+        if isinstance(value, list | tuple):
+            if len(value) != 2:
+                raise _problem(f"found {len(value)} numbers, expected [from_s, to_s]")
+            return {"from_s": value[0], "to_s": value[1]}
+        return value
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.to_s <= self.from_s:
+            raise _problem(f"found [{self.from_s}, {self.to_s}], expected an end after the beginning")
+        return self
+
+
+class Uplink(Part):
+    """The connection from a gateway to the server."""
+
+    delay_ms: Annotated[int, Field(ge=0, le=600_000)] = 40
+    jitter_ms: Annotated[int, Field(ge=0, le=600_000)] = 0
+    loss: Probability = 0.0
+    outages: Annotated[tuple[Outage, ...], Field(strict=False)] = ()
+
+    @field_validator("outages", mode="after")
+    @classmethod
+    def _ascending(cls, outages: tuple[Outage, ...]) -> tuple[Outage, ...]:
+        for earlier, later in pairwise(outages):
+            if later.from_s < earlier.to_s:
+                raise _problem(
+                    f"found [{later.from_s}, {later.to_s}] after [{earlier.from_s}, {earlier.to_s}],"
+                    " expected outages in order and without overlap"
+                )
+        return outages
+
+    @property
+    def loss_ppm(self) -> int:
+        """Loss per message in parts per million."""
+        return _ppm(self.loss)
+
+
+class Server(Part):
+    """The server that all branches sync to."""
+
+    kind: Seat = "virtual"
+
+
+class Branch(Part):
+    """Sensors, Unos, radio and one Pi, with the data set that is played into them."""
+
+    name: Annotated[str, BeforeValidator(_name)]
+    data: File
+    sensors: Annotated[tuple[Sensors, ...], Field(strict=False), AfterValidator(_at_least_one)]
+    uno: Uno = Field(default_factory=Uno)
+    radio: Radio = Field(default_factory=lambda: Radio.model_validate({}))
+    pi: Pi
+    uplink: Uplink = Field(default_factory=Uplink)
+
+    @field_validator("sensors", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _pins(self) -> Self:
+        mains, s0 = self.mains_per_uno, self.s0_per_uno
+        if mains > MAINS_CHANNELS:
+            raise _problem(f"found {mains} mains sensors per Uno, expected at most {MAINS_CHANNELS}")
+        room = S0_PINS - S0_PINS_PER_MAINS * mains
+        if s0 > room:
+            raise _problem(
+                f"found {s0} S0 sensors per Uno, expected at most {room}"
+                + (f": each of the {mains} mains sensors takes two pins" if mains else "")
+            )
+        return self
+
+    @property
+    def s0_per_uno(self) -> int:
+        """S0 pulse inputs in use on every Uno."""
+        return sum(sensors.per_uno for sensors in self.sensors if sensors.kind == "s0")
+
+    @property
+    def mains_per_uno(self) -> int:
+        """AC channels in use on every Uno."""
+        return sum(sensors.per_uno for sensors in self.sensors if sensors.kind == "mains")
+
+
+class Heading(Part):
+    """The ``[rig]`` table."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Rig(Part):
+    """One whole rig. Made by `bench.rig.loader.load_rig`."""
+
+    rig: Heading
+    branch: Annotated[tuple[Branch, ...], Field(strict=False), AfterValidator(_at_least_one)]
+    server: Server = Field(default_factory=Server)
+    criteria: Annotated[
+        dict[str, Annotated[Criterion, BeforeValidator(_criterion)]], BeforeValidator(_named_lines)
+    ] = Field(default_factory=lambda: dict(DEFAULT_CRITERIA), validate_default=True)
+    """The bounds to keep, by the name of the figure."""
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Self:
+        names = [branch.name for branch in self.branch]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise _problem(f"the branch name {show(twice[0])} stands twice, expected different ones")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The rig's name."""
+        return self.rig.name
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """The branches, in the order of the file."""
+        return self.branch
+
+    def with_changes(
+        self,
+        *,
+        data: Path | None = None,
+        loss: float | None = None,
+        unos: int | None = None,
+        sensors_per_uno: int | None = None,
+        interval_s: int | None = None,
+    ) -> Rig:
+        """The same rig with some values changed in every branch; what is None stays.
+
+        Where a branch has several sorts of sensors, `sensors_per_uno` counts the first.
+
+        Raises:
+            RigError: when the changed rig would break a limit.
+        """
+        return rig_from(
+            {
+                **dict(self),
+                "branch": tuple(
+                    _changed(
+                        branch,
+                        data=data,
+                        radio=_changed(branch.radio, loss=None if loss is None else float(loss)),
+                        uno=_changed(branch.uno, count=unos, interval_s=interval_s),
+                        sensors=(_changed(branch.sensors[0], per_uno=sensors_per_uno), *branch.sensors[1:]),
+                    )
+                    for branch in self.branch
+                ),
+            },
+            "changed rig",
+        )
+
+
+def _changed(part: Part, **values: object) -> dict[str, object]:
+    return {**dict(part), **{key: value for key, value in values.items() if value is not None}}
+
+
+TABLES: dict[str, type[BaseModel]] = {
+    "": Rig,
+    "rig": Heading,
+    "branch": Branch,
+    "branch.sensors": Sensors,
+    "branch.uno": Uno,
+    "branch.radio": Radio,
+    "branch.radio.burst": Burst,
+    "branch.pi": Pi,
+    "branch.uplink": Uplink,
+    "server": Server,
+}
+"""The model that reads each table of a rig file."""
+
+
+def rig_from(document: dict[str, Any], source: str, locate: Any = None) -> Rig:
+    """Build a rig from a parsed document; `locate` turns a file's text into its path or raises OSError.
+
+    Raises:
+        RigError: naming `source` and every problem.
+    """
+    try:
+        return Rig.model_validate(document, context=locate)
+    except ValidationError as error:
+        raise RigError(source, problems_of(error, document, TABLES)) from None
+
+
+def _ppm(share: float) -> int:
+    return round(share * 1_000_000)
