@@ -1,4 +1,4 @@
-"""Counter-based random streams: a draw depends on who draws what and on its index, not on the order of events."""
+"""Counter-based random streams: a draw depends on who draws what and on its index, not on the order."""
 
 import hashlib
 

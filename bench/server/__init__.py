@@ -1,0 +1,1 @@
+"""The server's seat: the node in which all branches meet."""
