@@ -1,1 +1,1 @@
-"""A permissioned DAG ledger for electricity metering: gateways and servers that can be cut off and merge again."""
+"""A permissioned DAG ledger for electricity metering: its nodes may be cut off for long and merge again."""

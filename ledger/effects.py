@@ -1,7 +1,7 @@
-"""What comes out of the ledger's state machines: things to do, things that happened, things that were paid for.
+"""What comes out of the ledger's state machines: what to do, what happened, what was paid for.
 
-A runner carries out :class:`SendToPeer`, :class:`Transmit` and :class:`WakeAt`; it counts, traces or charges the
-others. Whatever an effect tells about was durable in the store before the effect was returned.
+A runner carries out :class:`SendToPeer`, :class:`Transmit` and :class:`WakeAt`; it counts, traces or charges
+the others. Whatever an effect tells about was durable in the store before the effect was returned.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class BlockStored:
 
 @dataclass(frozen=True, slots=True)
 class IssuerFrozen:
-    """Two valid signatures on one (issuer, seq) are known: what the issuer wrote from there on does not count."""
+    """Two valid signatures on one (issuer, seq) exist: what the issuer wrote from there on does not count."""
 
     issuer: bytes
     seq: int
