@@ -8,6 +8,7 @@ Shares are integers in parts per million (`_ppm`), times in seconds are rounded 
 
 import dataclasses
 import enum
+import functools
 import json
 import math
 import types
@@ -521,6 +522,8 @@ def _decode(expected: Any, data: object, place: str) -> object:
         raise ResultError(f"{place}: expected one of {', '.join(expected)}, found {_found(data)}")
     # bool is an int to Python, and 3 is a number to JSON even where a float is expected.
     if type(data) is expected or (expected is float and type(data) is int):
+        if isinstance(data, float) and not math.isfinite(data):
+            raise ResultError(f"{place}: {data} is no figure")
         return data
     raise ResultError(f"{place}: expected {expected.__name__}, found {_found(data)}")
 
@@ -538,12 +541,17 @@ def _decode_union(members: tuple[Any, ...], data: object, place: str) -> object:
 def _decode_dataclass(expected: type, data: object, place: str) -> object:
     if not isinstance(data, dict):
         raise ResultError(f"{place}: expected an object, found {_found(data)}")
-    hints = typing.get_type_hints(expected)
+    hints = _hints(expected)
     if surplus := sorted(set(data) - set(hints)):
         raise ResultError(f"{place}: unknown key {surplus[0]!r}; known are {', '.join(hints)}")
     if absent := [name for name in hints if name not in data]:
         raise ResultError(f"{place}: key {absent[0]!r} is missing")
     return expected(**{name: _decode(hint, data[name], f"{place}.{name}") for name, hint in hints.items()})
+
+
+@functools.cache
+def _hints(expected: type) -> dict[str, Any]:
+    return typing.get_type_hints(expected)
 
 
 def _found(data: object) -> str:

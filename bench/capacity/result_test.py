@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.capacity import result, search
@@ -87,6 +87,7 @@ def test_the_sample_is_valid_and_comes_back_the_same_to_the_byte(tmp_path: Path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["capacity.json"]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(0, 41), st.integers(0, 4), st.floats(0, 1))
 def test_any_found_capacity_writes_valid_json_and_comes_back(
     ceiling: int, largest: int, confirmations: int, delivered: float
@@ -140,6 +141,7 @@ JSON_VALUES: st.SearchStrategy[object] = (
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(_places(SAMPLE)), JSON_VALUES)
 def test_a_wrong_value_anywhere_is_an_error_that_names_it_or_is_valid(
     place: tuple[str | int, ...], value: object
@@ -193,6 +195,7 @@ def test_a_figure_that_is_none_is_not_written(value: float) -> None:
         dataclasses.replace(smallest_result(), protection=(cost,)).to_json()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**12), max_size=60))
 def test_percentiles_are_the_smallest_value_that_enough_readings_do_not_exceed(latencies: list[int]) -> None:
     latency = Latency.of(latencies, LABEL)

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.capacity.search import (
@@ -52,6 +52,7 @@ def plans(draw: st.DrawFn, largest_ceiling: int = 3000) -> Plan:
     return Plan(ceiling, "search limit", draw(st.integers(0, 99)), smallest, start, confirmations, quorum)
 
 
+@settings(deadline=None)
 @given(plans(), st.integers(0, 3100))
 def test_any_threshold_is_found_within_the_stated_number_of_probes(plan: Plan, largest: int) -> None:
     result = find(threshold(largest), plan)
@@ -67,6 +68,7 @@ def test_any_threshold_is_found_within_the_stated_number_of_probes(plan: Plan, l
         assert confidence is None or confidence == Confidence(plan.confirmations, plan.confirmations)
 
 
+@settings(deadline=None)
 @given(
     plans(largest_ceiling=60),
     st.dictionaries(st.tuples(st.integers(1, 60), st.integers(0, 103)), st.booleans()),
@@ -105,6 +107,7 @@ def test_any_oracle_ends_and_nothing_unprobed_is_reported(
             assert result.largest_held == plan.ceiling
 
 
+@settings(deadline=None)
 @given(
     plans(largest_ceiling=60),
     st.dictionaries(st.tuples(st.integers(1, 60), st.integers(0, 103)), st.booleans()),
@@ -222,6 +225,7 @@ def test_interval_agrees_with_published_values(agreed: int, seeds: int, low: flo
     assert abs(found_high / PPM - high) < 6e-5
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200).flatmap(lambda seeds: st.tuples(st.integers(0, seeds), st.just(seeds))))
 def test_interval_agrees_with_floating_point_and_is_rounded_outwards(counts: tuple[int, int]) -> None:
     agreed, seeds = counts
