@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -26,7 +26,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bench.capacity.criteria import Criterion, CriterionError, parse_criterion
-from bench.rig.problem import RigError, did_you_mean, problems_of, show
+from bench.rig.problem import RigError, nearest, problems_of, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 S0_PINS = 12
 """S0 inputs of an Uno without an AC channel."""
@@ -77,14 +80,15 @@ def _problem(message: str) -> PydanticCustomError:
 
 def _choice(noun: str, words: dict[str, str]) -> BeforeValidator:
     """A word out of several; those with a reason are known and refused with it."""
-    available = ", ".join(f'"{word}"' for word, refusal in words.items() if not refusal)
+    available = " or ".join(f'"{word}"' for word, refusal in words.items() if not refusal)
 
     def check(value: object) -> object:
         if not isinstance(value, str):
-            raise _problem(f"found {show(value)}, expected a {noun} in quotes; available: {available}")
+            raise _problem(f"found {show(value)}, expected a {noun}: {available}")
         if value not in words:
-            hint = did_you_mean(value, words)
-            raise _problem(f"unknown {noun} {show(value)}; {hint}; available: {available}")
+            close = nearest(value, words)
+            hint = f'; did you mean "{close}"?' if close else ""
+            raise _problem(f"found {show(value)}, expected a {noun}: {available}{hint}")
         if words[value]:
             raise _problem(f"found {show(value)}, but {words[value]}; available: {available}")
         return value
@@ -179,25 +183,45 @@ class Uno(Part):
 
 
 class Burst(Part):
-    """Gilbert burst loss: while the link is bad, every frame is lost.
+    """Gilbert burst loss (Gilbert 1960): while the link is bad, every frame is lost.
 
-    Mean loss is enter / (enter + leave), the mean burst 1 / leave frames (reference: Gilbert 1960).
+    Without outages the mean loss is enter / (enter + leave), and a burst lasts 1 / leave frames.
     """
 
     enter: Probability
     """Chance per frame that a good link turns bad."""
     leave: Annotated[float, Field(gt=0, le=1)]
     """Chance per frame that a bad link turns good."""
+    outage_enter: Probability = 0.0
+    """Chance per frame that a good link falls into a long outage."""
+    outage_leave: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Chance per frame that a long outage ends."""
+
+    @model_validator(mode="after")
+    def _chances(self) -> Self:
+        if self.enter + self.outage_enter > 1:
+            raise _problem("enter and outage_enter make more than 1 together")
+        return self
 
     @property
     def enter_ppm(self) -> int:
-        """Chance per frame that a good link turns bad, in parts per million."""
+        """`enter` in parts per million."""
         return _ppm(self.enter)
 
     @property
     def leave_ppm(self) -> int:
-        """Chance per frame that a bad link turns good, in parts per million."""
+        """`leave` in parts per million."""
         return _ppm(self.leave)
+
+    @property
+    def outage_enter_ppm(self) -> int:
+        """`outage_enter` in parts per million."""
+        return _ppm(self.outage_enter)
+
+    @property
+    def outage_leave_ppm(self) -> int:
+        """`outage_leave` in parts per million."""
+        return _ppm(self.outage_leave)
 
 
 class Radio(Part):
@@ -211,6 +235,7 @@ class Radio(Part):
     loss: Probability = 0.0
     """Independent loss per frame and direction, on top of collisions and of what path loss costs."""
     burst: Burst | None = None
+    """Loss in bursts, instead of independent loss."""
     tx_power_dbm: int = 10
     path_loss_db: Annotated[float, Field(ge=0, le=200)] = 100.0
     ack_timeout_ms: Annotated[int, Field(ge=20, le=10_000)] = 0
@@ -231,6 +256,12 @@ class Radio(Part):
         if value not in (*range(2, 18), 20):
             raise _problem(f"found {value}, expected 2 to 17, or 20")
         return value
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> Self:
+        if self.burst is not None and self.loss > 0:
+            raise _problem("found loss and burst, expected one of them")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -420,27 +451,23 @@ class Rig(Part):
     ) -> Rig:
         """The same rig with some values changed in every branch; what is None stays.
 
-        Where a branch has several sorts of sensors, `sensors_per_uno` counts the first.
+        A loss takes the place of burst loss. Where a branch has several sorts of sensors,
+        `sensors_per_uno` counts the first.
 
         Raises:
             RigError: when the changed rig would break a limit.
         """
-        return rig_from(
-            {
-                **dict(self),
-                "branch": tuple(
-                    _changed(
-                        branch,
-                        data=data,
-                        radio=_changed(branch.radio, loss=None if loss is None else float(loss)),
-                        uno=_changed(branch.uno, count=unos, interval_s=interval_s),
-                        sensors=(_changed(branch.sensors[0], per_uno=sensors_per_uno), *branch.sensors[1:]),
-                    )
-                    for branch in self.branch
-                ),
-            },
-            "changed rig",
-        )
+        branches = [
+            _changed(
+                branch,
+                data=data,
+                radio=branch.radio if loss is None else {**dict(branch.radio), "loss": loss, "burst": None},
+                uno=_changed(branch.uno, count=unos, interval_s=interval_s),
+                sensors=(_changed(branch.sensors[0], per_uno=sensors_per_uno), *branch.sensors[1:]),
+            )
+            for branch in self.branch
+        ]
+        return rig_from({**dict(self), "branch": branches}, "changed rig")
 
 
 def _changed(part: Part, **values: object) -> dict[str, object]:
@@ -462,7 +489,7 @@ TABLES: dict[str, type[BaseModel]] = {
 """The model that reads each table of a rig file."""
 
 
-def rig_from(document: dict[str, Any], source: str, locate: Any = None) -> Rig:
+def rig_from(document: dict[str, Any], source: str, locate: Callable[[str], Path] | None = None) -> Rig:
     """Build a rig from a parsed document; `locate` turns a file's text into its path or raises OSError.
 
     Raises:

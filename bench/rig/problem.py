@@ -41,8 +41,13 @@ class RigError(ValueError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the nearest known one, or all of them."""
     words = list(known)
-    close = get_close_matches(word, words, n=1, cutoff=0.6)
-    return f'did you mean "{close[0]}"?' if close else f"known are {', '.join(words)}"
+    close = nearest(word, words)
+    return f'did you mean "{close}"?' if close else f"known are {', '.join(words)}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that this one was probably meant to be."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.5)), None)
 
 
 def problems_of(

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bench.rig.model import Radio, rig_from
+from bench.rig.problem import RigError
+
+
+def document(**branch: object) -> dict[str, Any]:
+    return {
+        "rig": {"name": "test"},
+        "branch": [
+            {
+                "name": "east",
+                "data": "house.csv",
+                "sensors": {"kind": "s0", "per_uno": 4},
+                "pi": {"calibration": "pi.toml"},
+                **branch,
+            }
+        ],
+    }
+
+
+def faults(**branch: object) -> list[str]:
+    with pytest.raises(RigError) as caught:
+        rig_from(document(**branch), "test")
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_defaults_are_those_of_the_first_bench() -> None:
+    rig = rig_from(document(), "test")
+    [branch] = rig.branches
+    assert (branch.uno.profile, branch.uno.count, branch.uno.interval_s) == ("collect", 1, 60)
+    assert (branch.radio.spreading_factor, branch.radio.bandwidth_hz) == (7, 125_000)
+    assert (branch.radio.frequency_hz, branch.radio.tx_power_dbm) == (433_175_000, 10)
+    assert branch.radio.coding_rate_denominator == 5
+    assert rig.server.kind == "virtual"
+    assert [str(criterion) for criterion in rig.criteria.values()] == [
+        "delivered >= 0.99",
+        "altered == 0",
+        "unaccounted == 0",
+    ]
+
+
+def test_a_rig_is_frozen() -> None:
+    rig = rig_from(document(), "test")
+    with pytest.raises(ValidationError, match="frozen"):
+        rig.branches[0].uno.count = 9
+
+
+@pytest.mark.parametrize(("mains", "s0_room"), [(0, 12), (1, 10), (2, 8)])
+def test_mains_sensors_take_pins_from_pulse_sensors(mains: int, s0_room: int) -> None:
+    def sensors(s0: int) -> list[dict[str, object]]:
+        return [{"kind": "mains", "per_uno": mains}] * (mains > 0) + [{"kind": "s0", "per_uno": s0}]
+
+    [branch] = rig_from(document(sensors=sensors(s0_room)), "test").branches
+    assert (branch.mains_per_uno, branch.s0_per_uno) == (mains, s0_room)
+    [fault] = faults(sensors=sensors(s0_room + 1))
+    assert f"at most {s0_room}" in fault
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (
+            {"sensors": {"kind": "mains", "per_uno": 3}},
+            "branch.east.sensors: found per_uno = 3, expected 1 or 2",
+        ),
+        ({"sensors": []}, "branch.east.sensors: found an empty list, expected one entry or more"),
+        (
+            {"sensors": {"kind": "so"}},
+            'found "so", expected a sensor kind: "s0" or "mains"; did you mean "s0"?',
+        ),
+        ({"uno": {"count": 0}}, "branch.east.uno.count: found 0, expected at least 1"),
+        ({"uno": {"count": True}}, "branch.east.uno.count: found true, expected a whole number"),
+        ({"uno": {"count": 1.5}}, "branch.east.uno.count: found 1.5, expected a whole number"),
+        ({"uno": {"interval_s": 4}}, "branch.east.uno.interval_s: found 4, expected at least 5"),
+        (
+            {"uno": {"kind": "real"}},
+            'found "real", but the real seat does not exist yet; available: "virtual"',
+        ),
+        ({"uno": {"profile": "node"}}, 'the node profile does not exist yet; available: "collect"'),
+        ({"uno": 8}, "branch.east.uno: found 8, expected a table"),
+        (
+            {"uno": {"intervall_s": 60}},
+            'branch.east.uno.intervall_s: unknown key; did you mean "interval_s"?',
+        ),
+        ({"radio": {"spreading_factor": 13}}, "spreading_factor: found 13, expected at most 12"),
+        ({"radio": {"bandwidth_khz": 126}}, "bandwidth_khz: found 126, expected one of 7.8,"),
+        ({"radio": {"bandwidth_khz": []}}, "bandwidth_khz: found a list, expected a number"),
+        ({"radio": {"tx_power_dbm": 18}}, "tx_power_dbm: found 18, expected 2 to 17, or 20"),
+        ({"radio": {"loss": 1.1}}, "loss: found 1.1, expected at most 1"),
+        ({"radio": {"loss": float("nan")}}, "branch.east.radio.loss: "),
+        (
+            {"radio": {"loss": 0.1, "burst": {"enter": 0.1, "leave": 0.5}}},
+            "found loss and burst, expected one",
+        ),
+        ({"radio": {"chip": "hc12"}}, 'the HC-12 does not exist yet; available: "sx1278"'),
+        ({"radio": {"mac": "tdma"}}, "beaconed TDMA does not exist yet"),
+        (
+            {"uplink": {"outages": [[5, 3]]}},
+            "branch.east.uplink.outages[1]: found [5, 3], expected an end after",
+        ),
+        ({"uplink": {"outages": [[1, 5], [4, 9]]}}, "expected outages in order and without overlap"),
+        ({"uplink": {"outages": [[1]]}}, "found 1 numbers, expected [from_s, to_s]"),
+        ({"name": "../east"}, "expected a name of 1 to 32 letters"),
+    ],
+)
+def test_a_fault_names_its_key_and_what_was_expected(table: dict[str, object], expected: str) -> None:
+    [fault] = faults(**table)
+    assert expected in fault
+
+
+def test_all_faults_are_told_at_once_and_branches_go_by_name() -> None:
+    rig = document(uno={"count": 0}, radio={"spreading_factor": 6})
+    rig["branch"].append({**rig["branch"][0], "name": "west", "pi": {}})
+    rig["criteria"] = {"deliverd": ">= 1", "altered": "none"}
+    rig["sever"] = {}
+    with pytest.raises(RigError) as caught:
+        rig_from(rig, "rig.toml")
+    assert [problem.key for problem in caught.value.problems] == [
+        "branch.east.uno.count",
+        "branch.east.radio.spreading_factor",
+        "branch.west.uno.count",
+        "branch.west.radio.spreading_factor",
+        "branch.west.pi.calibration",
+        "criteria.deliverd",
+        "criteria.altered",
+        "sever",
+    ]
+    assert str(caught.value).startswith("rig.toml: 8 problems\n")
+
+
+def test_branch_names_are_unique() -> None:
+    rig = document()
+    rig["branch"] *= 2
+    with pytest.raises(RigError, match='branch name "east" stands twice'):
+        rig_from(rig, "test")
+
+
+def test_a_rig_needs_a_branch() -> None:
+    with pytest.raises(RigError, match="branch: found an empty list"):
+        rig_from({"rig": {"name": "x"}, "branch": []}, "test")
+
+
+def test_changes_reach_every_branch_and_leave_the_rig_alone() -> None:
+    raw = document(
+        sensors=[{"kind": "s0", "per_uno": 2}, {"kind": "mains"}],
+        radio={"spreading_factor": 9, "burst": {"enter": 0.01, "leave": 0.5}},
+    )
+    raw["branch"].append({**raw["branch"][0], "name": "west"})
+    rig = rig_from(raw, "test")
+    changed = rig.with_changes(data=Path("other.csv"), loss=0.25, unos=3, sensors_per_uno=5, interval_s=30)
+    for branch in changed.branches:
+        assert branch.data == Path("other.csv")
+        assert (branch.radio.loss_ppm, branch.radio.burst) == (250_000, None)
+        assert branch.radio.ack_timeout_ms == rig.branches[0].radio.ack_timeout_ms
+        assert (branch.uno.count, branch.uno.interval_s) == (3, 30)
+        assert (branch.s0_per_uno, branch.mains_per_uno) == (5, 1)
+    assert rig.with_changes() == rig
+    assert rig.branches[0].uno.count == 1
+
+
+def test_changes_keep_the_limits() -> None:
+    rig = rig_from(document(), "test")
+    with pytest.raises(RigError, match=r"branch\.east\.sensors\[1\]\.per_uno: found 13, expected at most 12"):
+        rig.with_changes(sensors_per_uno=13)
+    with pytest.raises(RigError, match=r"branch\.east\.radio\.loss: found -0\.1, expected at least 0"):
+        rig.with_changes(loss=-0.1)
+
+
+@given(spreading_factor=st.integers(7, 12), coding_rate=st.integers(5, 8))
+def test_the_default_ack_timeout_covers_the_acknowledgement(spreading_factor: int, coding_rate: int) -> None:
+    radio = Radio.model_validate({"spreading_factor": spreading_factor, "coding_rate": f"4/{coding_rate}"})
+    # Time on air of 19 bytes at 125 kHz with CRC and explicit header, written out as in Semtech AN1200.13.
+    symbol_ms = 2**spreading_factor / 125
+    low_rate = 2 if symbol_ms > 16 else 0
+    per_block = 4 * (spreading_factor - low_rate)
+    payload = 8 + max(0, -(-(8 * 19 - 4 * spreading_factor + 28 + 16) // per_block)) * coding_rate
+    assert radio.ack_timeout_ms >= (8 + 4.25 + payload) * symbol_ms + 200
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["rig", "branch", "name", "uno", "radio", "sensors", "criteria", "uplink", "outages", "x"]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=20,
+    )
+)
+def test_no_document_gets_more_than_a_clear_refusal(value: object) -> None:
+    for candidate in ({"branch": value}, document(uno=value, radio=value, uplink=value), value):
+        try:
+            rig_from(candidate, "test")  # type: ignore[arg-type]  # anything at all
+        except RigError as error:
+            problems = error.problems
+        else:
+            continue
+        assert problems
