@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import ascon
 
 VECTORS = json.loads((Path(__file__).parent / "ascon_vectors.json").read_text())["vectors"]
 
+# How long an example takes depends on the machine, and says nothing about the code.
+untimed = settings(deadline=None)
 keys = st.binary(min_size=16, max_size=16)
 texts = st.binary(max_size=70)
 
@@ -75,6 +77,7 @@ def plain_encrypt(key: bytes, nonce: bytes, associated_data: bytes, plaintext: b
     return ciphertext[: len(plaintext)] + b"".join(word.to_bytes(8, "little") for word in tag)
 
 
+@untimed
 @given(keys, keys, texts, texts)
 def test_agrees_with_the_standards_wording(
     key: bytes, nonce: bytes, associated_data: bytes, plaintext: bytes
@@ -84,6 +87,7 @@ def test_agrees_with_the_standards_wording(
     assert ascon.decrypt(key, nonce, associated_data, sealed) == plaintext
 
 
+@untimed
 @given(keys, keys, texts, texts, st.data())
 def test_any_flipped_bit_is_refused(
     key: bytes, nonce: bytes, associated_data: bytes, plaintext: bytes, data: st.DataObject
@@ -98,6 +102,7 @@ def test_any_flipped_bit_is_refused(
         ascon.decrypt(*parts)
 
 
+@untimed
 @given(st.binary(max_size=15))
 def test_too_short_for_a_tag(sealed: bytes) -> None:
     with pytest.raises(ascon.AuthenticationError, match="cannot hold a tag"):

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.frame import (
@@ -25,6 +25,8 @@ from ledger.frame import (
 )
 
 u8, u16, u32 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32))
+# How long an example takes depends on the machine, and says nothing about the code.
+untimed = settings(deadline=None)
 keys = st.binary(min_size=16, max_size=16)
 frame_ids = st.builds(FrameId, u16, u32, u32)
 snapshots = st.builds(
@@ -67,17 +69,20 @@ def test_layout_of_a_header() -> None:
     )
 
 
+@untimed
 @given(snapshots)
 def test_snapshot_round_trip(snapshot: Snapshot) -> None:
     assert Snapshot.decode(snapshot.encode()) == snapshot
 
 
+@untimed
 @given(st.binary(max_size=90))
 def test_whatever_decodes_encodes_to_the_same_bytes(plaintext: bytes) -> None:
     with contextlib.suppress(FrameError):
         assert Snapshot.decode(plaintext).encode() == plaintext
 
 
+@untimed
 @given(keys, frame_ids, snapshots)
 def test_frame_round_trip(key: bytes, frame_id: FrameId, snapshot: Snapshot) -> None:
     payload = seal_frame(key, frame_id, snapshot.encode())
@@ -87,6 +92,7 @@ def test_frame_round_trip(key: bytes, frame_id: FrameId, snapshot: Snapshot) -> 
     assert (frame.frame_id, frame.snapshot, frame.plaintext) == (frame_id, snapshot, snapshot.encode())
 
 
+@untimed
 @given(keys, frame_ids)
 def test_ack_round_trip(key: bytes, frame_id: FrameId) -> None:
     payload = seal_ack(key, frame_id)
@@ -94,6 +100,7 @@ def test_ack_round_trip(key: bytes, frame_id: FrameId) -> None:
     assert open_ack(key, payload) == frame_id
 
 
+@untimed
 @given(keys, frame_ids, snapshots, st.data())
 def test_any_flipped_bit_is_refused(
     key: bytes, frame_id: FrameId, snapshot: Snapshot, data: st.DataObject
@@ -105,12 +112,14 @@ def test_any_flipped_bit_is_refused(
     assert refusal(key, flip(payload, bit)) in expected
 
 
+@untimed
 @given(keys, frame_ids, st.integers(0, 8 * ACK_BYTES - 1))
 def test_any_flipped_bit_of_an_ack_is_refused(key: bytes, frame_id: FrameId, bit: int) -> None:
     with pytest.raises(FrameError):
         open_ack(key, flip(seal_ack(key, frame_id), bit))
 
 
+@untimed
 @given(keys, frame_ids, snapshots, st.data())
 def test_any_truncation_is_refused_with_its_reason(
     key: bytes, frame_id: FrameId, snapshot: Snapshot, data: st.DataObject
@@ -121,6 +130,7 @@ def test_any_truncation_is_refused_with_its_reason(
     assert refusal(key, payload[:length]) is (Reason.BAD_TAG if looks_whole else Reason.TRUNCATED)
 
 
+@untimed
 @given(keys, frame_ids, st.integers(0, ACK_BYTES - 1))
 def test_any_truncation_of_an_ack_is_refused(key: bytes, frame_id: FrameId, length: int) -> None:
     with pytest.raises(FrameError) as caught:
@@ -128,11 +138,13 @@ def test_any_truncation_of_an_ack_is_refused(key: bytes, frame_id: FrameId, leng
     assert caught.value.reason is Reason.TRUNCATED
 
 
+@untimed
 @given(keys, frame_ids, st.binary(min_size=LARGEST_DATA_BYTES - SMALLEST_DATA_BYTES + 6, max_size=255))
 def test_overlong_is_refused(key: bytes, frame_id: FrameId, plaintext: bytes) -> None:
     assert refusal(key, seal_frame(key, frame_id, plaintext)) is Reason.OVERLONG
 
 
+@untimed
 @given(keys, frame_ids, snapshots, u8)
 def test_authentic_frame_with_a_false_composition(
     key: bytes, frame_id: FrameId, snapshot: Snapshot, composition: int
@@ -153,6 +165,7 @@ def test_authentic_frame_with_a_false_composition(
         assert refusal(key, payload) is Reason.BAD_COMPOSITION
 
 
+@untimed
 @given(st.binary(max_size=300))
 def test_noise_is_refused(payload: bytes) -> None:
     with pytest.raises(FrameError):
