@@ -1,7 +1,7 @@
 """Deterministic CBOR (RFC 8949, section 4.2.1), cut down to what the ledger needs.
 
-Values are integers below 2^64 in size, byte strings, text and arrays of these. There are no maps, tags, floats
-or indefinite lengths, so one value has one encoding: :func:`decode` refuses every other spelling of it.
+Values are integers below 2^64 in size, byte strings, text and arrays of these. There are no maps, tags,
+floats or indefinite lengths, so one value has one encoding: :func:`decode` refuses any other spelling.
 """
 
 from __future__ import annotations
