@@ -108,11 +108,16 @@ class Dataset:
     path: Path
     sha256: str
     first_time: str
-    rows: int
+    starts_ns: NDArray[np.int64]
     step_ns: int
     span_ns: int
     columns: tuple[Column, ...]
     notes: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows, blank ones too."""
+        return len(self.starts_ns)
 
     def column(self, name: str) -> Column:
         """Give the column of that name. Raises DatasetError naming the columns there are."""
@@ -224,6 +229,7 @@ class _Loader:
         times_ns, first_time, cells = self._rows(lines, delimiter, header, time_fields, measured)
 
         starts = np.array(times_ns, dtype=np.int64) - times_ns[0]
+        starts.setflags(write=False)
         steps = np.diff(starts)
         step_ns = statistics.median_low(steps.tolist())
         span_ns = int(starts[-1]) + step_ns
@@ -251,7 +257,7 @@ class _Loader:
             path=self._source.path,
             sha256=self._source.digest.hexdigest(),
             first_time=first_time,
-            rows=len(starts),
+            starts_ns=starts,
             step_ns=step_ns,
             span_ns=span_ns,
             columns=tuple(columns),
