@@ -34,6 +34,7 @@ class Machine(Generic[Message, Effect]):
         self._perform = perform
         self._queue: deque[Message] = deque()
         self._working = False
+        self._owed_ns = 0
 
     def post(self, message: Message) -> None:
         """Hand over a message, now."""
@@ -49,9 +50,18 @@ class Machine(Generic[Message, Effect]):
         self.busy_ns += spent_ns
         self._simulation.at(self._simulation.now_ns + spent_ns, self.name, lambda: self._finish(effects))
 
+    def owe(self, cost_ns: int) -> None:
+        """Keep the processor busy for longer, for costs that show only while an effect is performed."""
+        self._owed_ns += cost_ns
+
     def _finish(self, effects: list[Effect]) -> None:
         for effect in effects:
             self._perform(effect)
+        owed_ns, self._owed_ns = self._owed_ns, 0
+        self.busy_ns += owed_ns
+        self._simulation.at(self._simulation.now_ns + owed_ns, self.name, self._go_on)
+
+    def _go_on(self) -> None:
         self._working = False
         if self._queue:
             self._start()

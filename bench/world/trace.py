@@ -45,7 +45,7 @@ class Trace:
         """Call `subscriber` with each settled record from now on."""
         self._subscribers.append(subscriber)
 
-    def record(self, t_ns: int, source: str, kind: str, **fields: Value) -> None:
+    def record(self, t_ns: int, source: str, kind: str, /, **fields: Value) -> None:
         """Note that `kind` happened to `source` at `t_ns`, which must not be settled already."""
         if t_ns < self._settled_ns:
             raise ValueError(f"{source} records {kind} at {t_ns} ns, but {self._settled_ns} ns is settled")

@@ -1,0 +1,76 @@
+"""The figures of a trial that criteria bound, and the resource that gave way when one does not hold."""
+
+from collections.abc import Iterable, Mapping
+
+from bench.capacity.criteria import Criterion
+from bench.trial import TrialOutcome
+from bench.world.simulation import NS_PER_S
+
+# Unslotted ALOHA carries most at an offered load of one half (Abramson 1970); beyond it more only collides.
+_CHANNEL_SATURATION = 0.5
+
+_RESOURCES = {
+    "free_cpu_uno": "Uno CPU",
+    "free_sram_b": "Uno SRAM",
+    "free_cpu_pi": "Pi CPU and card",
+    "airtime_duty_uno": "Uno airtime",
+    "airtime_duty_gateway": "gateway airtime",
+}
+
+
+def figures_of(outcome: TrialOutcome) -> dict[str, int | float | None]:
+    """Every figure that a criterion may name (`bench.capacity.criteria.MEANINGS`); None: not measured."""
+    verdict = outcome.verdict
+    latency_ns = verdict.latency_ns(99)
+    duty = {name: station.airtime_ns / outcome.virtual_ns for name, station in outcome.stations.items()}
+    return {
+        "delivered": round(verdict.delivered, 6),
+        "altered": verdict.altered,
+        "unaccounted": verdict.unaccounted,
+        "latency_p99_s": None if latency_ns is None else round(latency_ns / NS_PER_S, 3),
+        "free_cpu_uno": round(1 - awake_share(outcome), 6),
+        "free_sram_b": min(uno.free_sram_bytes for uno in outcome.unos.values()),
+        "free_cpu_pi": round(1 - busy_share(outcome), 6),
+        "airtime_duty_uno": round(max((duty.get(name, 0.0) for name in outcome.unos), default=0.0), 6),
+        "airtime_duty_gateway": round(max((duty.get(name, 0.0) for name in outcome.pis), default=0.0), 6),
+    }
+
+
+def awake_share(outcome: TrialOutcome) -> float:
+    """Share of its cycles that the busiest Uno was awake."""
+    return max(uno.active_cycles / uno.cycles for uno in outcome.unos.values())
+
+
+def busy_share(outcome: TrialOutcome) -> float:
+    """Share of the time that the busiest Pi's gateway process was working or waiting for its card."""
+    return max(pi.busy_ns for pi in outcome.pis.values()) / outcome.virtual_ns
+
+
+def channel_load(outcome: TrialOutcome) -> float:
+    """Airtime offered by all stations of a branch per time, in the fullest branch."""
+    loads = [
+        sum(
+            station.airtime_ns
+            for name, station in outcome.stations.items()
+            if name.startswith(f"{branch.name}/")
+        )
+        for branch in outcome.plan.rig.branches
+    ]
+    return max(loads) / outcome.virtual_ns
+
+
+def broken(criteria: Iterable[Criterion], figures: Mapping[str, int | float | None]) -> list[Criterion]:
+    """The criteria that these figures do not meet, in the order of the rig file."""
+    return [criterion for criterion in criteria if not criterion.holds(figures[criterion.name])]
+
+
+def bound_by(outcome: TrialOutcome, criterion: Criterion) -> str:
+    """The resource that made a criterion fail: its own, or for delivery and delay the most strained one."""
+    if criterion.name in _RESOURCES:
+        return f"{_RESOURCES[criterion.name]} ({criterion})"
+    strain = {
+        "radio channel": channel_load(outcome) / _CHANNEL_SATURATION,
+        "Pi CPU and card": busy_share(outcome),
+        "Uno CPU": awake_share(outcome),
+    }
+    return f"{max(strain, key=lambda name: strain[name])} ({criterion})"

@@ -1,0 +1,161 @@
+"""The `bench` command."""
+
+import json
+import os
+import sys
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bench import run
+from bench.doctor import diagnose, render
+from bench.errors import USER_ERRORS
+from bench.rig.loader import load_rig
+from bench.rig.model import Rig
+from bench.summary import summary_of
+from bench.trial import TrialOutcome, TrialPlan, run_trial
+from bench.uno.build import build_firmware
+from bench.world.simulation import NS_PER_S
+
+app = typer.Typer(
+    help="A test bench for a DAG ledger on electricity-metering hardware.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RigOption = Annotated[Path, typer.Option("--rig", help="Rig file (TOML).", metavar="FILE")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness of the run.")]
+
+
+@app.command()
+def trial(
+    rig: RigOption,
+    data: Annotated[
+        Path | None, typer.Option(help="Data set (CSV) instead of the rig file's.", metavar="FILE")
+    ] = None,
+    hours: Annotated[str, typer.Option(help="Virtual time to judge, in hours.", metavar="H")] = "1",
+    loss: Annotated[
+        float | None, typer.Option(help="Share of radio packets lost besides collisions, 0 to 1.")
+    ] = None,
+    seed: SeedOption = 1,
+    unos: Annotated[int | None, typer.Option(help="Unos per branch instead of the rig file's.")] = None,
+    sensors: Annotated[int | None, typer.Option(help="Sensors per Uno instead of the rig file's.")] = None,
+    interval: Annotated[
+        int | None, typer.Option(help="Seconds between readings instead of the rig file's.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Where trace and ledgers are left.", metavar="DIR")] = Path(
+        "build/trial"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run one trial: play a data set through a rig and account for every reading.
+
+    Exits with 1 when a reading was altered or is missing without a known cause.
+    """
+    plan = TrialPlan(
+        rig=_changed(load_rig(rig), data, loss, unos, sensors, interval),
+        seed=seed,
+        window_ns=_hours_ns(hours),
+        directory=output,
+    )
+    outcome = _run_showing_progress(plan)
+    if as_json:
+        print(json.dumps(summary_of(outcome), indent=2))
+    else:
+        _print_summary(summary_of(outcome))
+    if outcome.verdict.altered or outcome.verdict.unaccounted:
+        raise typer.Exit(1)
+
+
+@app.command(name="run")
+def run_suites(
+    rig: RigOption = Path("rigs/virtual.toml"),
+    seed: SeedOption = 1,
+    report: Annotated[Path, typer.Option(help="Folder of the report.", metavar="DIR")] = Path("build/report"),
+    short: Annotated[bool, typer.Option("--short", help="Short trials and a coarse search, for CI.")] = False,
+) -> None:
+    """Judge a rig by all suites and write the report: index.html (Allure) and capacity.json."""
+    raise typer.Exit(run.run_suites(rig, seed, report, short=short))
+
+
+@app.command()
+def doctor(
+    rig: Annotated[
+        Path | None, typer.Option("--rig", help="Also check what this rig file needs.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Tell what is present, what is missing, and how to get it."""
+    raise typer.Exit(render(diagnose(rig), Console()))
+
+
+def main() -> None:
+    """Entry point: what a user can mend is told in a sentence, without a traceback."""
+    try:
+        app()
+    except USER_ERRORS as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("bench: stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _changed(
+    rig: Rig,
+    data: Path | None,
+    loss: float | None,
+    unos: int | None,
+    sensors: int | None,
+    interval: int | None,
+) -> Rig:
+    return rig.with_changes(data=data, loss=loss, unos=unos, sensors_per_uno=sensors, interval_s=interval)
+
+
+def _hours_ns(text: str) -> int:
+    try:
+        hours = Decimal(text)
+    except InvalidOperation:
+        hours = Decimal(0)
+    if not (hours.is_finite() and 0 < hours <= 100_000):
+        raise typer.BadParameter(f"found {text!r}, expected a number of hours above 0", param_hint="--hours")
+    return int(hours * 3600 * NS_PER_S)
+
+
+def _run_showing_progress(plan: TrialPlan) -> TrialOutcome:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("building the firmware", total=None)
+        firmware = build_firmware(plan.rig.branches[0].uno.profile)
+        progress.update(task, description=f"trial of {plan.rig.name!r}, seed {plan.seed}", total=1.0)
+        return run_trial(plan, firmware, lambda share: progress.update(task, completed=share))
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    table = Table(
+        title=f"{summary['rig']}, seed {summary['seed']} (figures: {summary['kind']})", show_header=False
+    )
+    for key, value in _flat(summary):
+        table.add_row(key, value)
+    Console().print(table)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            rows += [(f"{prefix}{key}", str(item)) for item in value]
+        else:
+            rows.append((f"{prefix}{key}", str(value)))
+    return rows

@@ -1,0 +1,90 @@
+"""What was played into an Uno's inputs, as its registers must show it."""
+
+from dataclasses import dataclass
+
+from bench.sensors.s0 import S0Signal
+from bench.sensors.waveform import MainsSignal
+from bench.world.simulation import NS_PER_MS, NS_PER_S
+from ledger.frame import Snapshot
+
+# A pulse that has begun this shortly before a snapshot may be counted in it or in the next.
+PULSE_COUNT_DELAY_NS = 20 * NS_PER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class PulseTruth:
+    """One S0 input: the register must be the number of pulses that have begun, exactly."""
+
+    register: int
+    signal: S0Signal
+    began_ns: int
+    """World time at which the signal's own time is 0."""
+
+    def disagreement(self, snapshot: Snapshot, t_ns: int) -> str | None:
+        """What is wrong with this register at world time `t_ns`; None when it is right."""
+        if self.register >= len(snapshot.pulses):
+            return f"S0 register {self.register} is missing"
+        elapsed_ns = t_ns - self.began_ns
+        least = self.signal.pulses_until(elapsed_ns - PULSE_COUNT_DELAY_NS)
+        most = self.signal.pulses_until(elapsed_ns)
+        found = snapshot.pulses[self.register]
+        if least <= found <= most:
+            return None
+        expected = f"{most}" if least == most else f"{least} or {most}"
+        return f"S0 register {self.register} is {found}, but {expected} pulses were played"
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far a measured value may lie from the true one: a share of it, plus a part in its own unit."""
+
+    permille: int
+    absolute: int
+
+    def around(self, least: int, most: int) -> tuple[int, int]:
+        """The span in which a value is accepted that truly lay between these two."""
+        below = abs(least) * self.permille // 1000 + self.absolute
+        above = abs(most) * self.permille // 1000 + self.absolute
+        return least - below, most + above
+
+
+# A 10-bit converter on these transducers resolves 1.1 V and 0.14 A; noise is about half a step.
+VOLTAGE_CV = Tolerance(permille=10, absolute=50)
+CURRENT_CA = Tolerance(permille=20, absolute=15)
+POWER_DW = Tolerance(permille=20, absolute=150)
+ENERGY_DWH = Tolerance(permille=20, absolute=10)
+
+
+@dataclass(frozen=True, slots=True)
+class MainsTruth:
+    """One AC channel: voltage, current and power must lie where they were meanwhile, energy at its sum."""
+
+    register: int
+    signal: MainsSignal
+    began_ns: int
+    interval_ns: int
+
+    def disagreement(self, snapshot: Snapshot, t_ns: int) -> str | None:
+        """What is wrong with this channel's registers at world time `t_ns`; None when they are right."""
+        if self.register >= len(snapshot.alternating_current):
+            return f"AC channel {self.register} is missing"
+        found = snapshot.alternating_current[self.register]
+        elapsed_ns = t_ns - self.began_ns
+        states = [
+            self.signal.state_at(at_ns)
+            for at_ns in range(max(0, elapsed_ns - self.interval_ns), elapsed_ns, NS_PER_S)
+        ]
+        if not states:
+            return None
+        energy_dwh = self.signal.import_energy_mwh(elapsed_ns) // 100
+        checks = (
+            ("voltage", "cV", VOLTAGE_CV, found.voltage_cv, [state.voltage_mv // 10 for state in states]),
+            ("current", "cA", CURRENT_CA, found.current_ca, [state.current_ma // 10 for state in states]),
+            ("power", "dW", POWER_DW, found.power_dw, [state.power_mw // 100 for state in states]),
+            ("energy", "dWh", ENERGY_DWH, found.energy_dwh, [energy_dwh]),
+        )
+        for what, unit, tolerance, measured, true in checks:
+            least, most = tolerance.around(min(true), max(true))
+            if not least <= measured <= most:
+                return f"AC channel {self.register}: {what} is {measured} {unit}, expected {least} to {most}"
+        return None
