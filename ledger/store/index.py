@@ -69,6 +69,13 @@ def advance_heads(connection: sqlite3.Connection, block_ids: Iterable[int]) -> N
         connection.execute("INSERT INTO head (block) VALUES (?)", (block_id,))
 
 
+def settle_anew(connection: sqlite3.Connection) -> None:
+    """Find void blocks and heads from nothing but blocks, edges and fraud proofs."""
+    void = void_blocks(connection)
+    connection.executemany("INSERT INTO void (block) VALUES (?)", [(block,) for block in sorted(void)])
+    recompute_heads(connection)
+
+
 def recompute_heads(connection: sqlite3.Connection) -> None:
     """Find the heads from nothing but edges and void blocks."""
     connection.execute("DELETE FROM head")
@@ -106,6 +113,4 @@ def rebuild(connection: sqlite3.Connection, blocks: Iterable[tuple[int, Block]])
         connection.execute(statement)
     for block_id, block in blocks:
         add_block(connection, block_id, block)
-    void = void_blocks(connection)
-    connection.executemany("INSERT INTO void (block) VALUES (?)", [(block,) for block in sorted(void)])
-    recompute_heads(connection)
+    settle_anew(connection)

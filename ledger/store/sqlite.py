@@ -7,6 +7,7 @@ import heapq
 import itertools
 import sqlite3
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -41,6 +42,17 @@ _MENDS = {
 def digest(*parts: bytes) -> bytes:
     """Return the checksum by which rows are guarded that no signature guards."""
     return hashlib.blake2b(b"".join(parts), digest_size=DIGEST_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerShare:
+    """What one issuer has written: readings are counted as often as they stand in blocks."""
+
+    issuer: bytes
+    blocks: int
+    raw_bytes: int
+    top_seq: int
+    readings: int
 
 
 class SqliteStore:
@@ -473,19 +485,43 @@ class SqliteStore:
             conflicts += len({self._reading(row[3]).frame_hash for row in group}) - 1
         return ReadingCounts(readings, duplicates, conflicts, void)
 
+    # Overview
+
+    def issuer_shares(self) -> list[IssuerShare]:
+        """Return what each issuer has written, in the order of public keys."""
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT public_key, count(*), sum(length(raw)), max(seq),"
+                " (SELECT count(*) FROM reading JOIN block AS own ON own.id = reading.block"
+                "  WHERE own.issuer = issuer.id)"
+                " FROM block JOIN issuer ON issuer.id = block.issuer GROUP BY issuer.id ORDER BY public_key"
+            ).fetchall()
+        return [IssuerShare(*row) for row in rows]
+
+    def hashes_starting_with(self, prefix: bytes, limit: int = 2) -> list[bytes]:
+        """Return the first block hashes that start with these bytes."""
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT hash FROM block WHERE hash >= ? AND substr(hash, 1, ?) = ? ORDER BY hash LIMIT ?",
+                (prefix, len(prefix), prefix, limit),
+            ).fetchall()
+        return [row[0] for row in rows]
+
     # Upkeep
 
     def reindex(self) -> int:
         """Build the derived tables anew from the raw blocks; return the number of blocks."""
         with self._transaction():
-            rows = self._connection.execute("SELECT id, hash, raw FROM block ORDER BY id").fetchall()
-            blocks = []
-            for block_id, block_hash, raw in rows:
-                try:
-                    blocks.append((block_id, Block.decode(raw)))
-                except BlockError as error:
-                    raise StoreError(
-                        f"{self.path}: block {block_hash.hex()} is damaged: {error}; restore it from a peer"
-                    ) from None
-            index.rebuild(self._connection, blocks)
-        return len(rows)
+            index.rebuild(self._connection, self._decoded_blocks())
+            return int(self._connection.execute("SELECT count(*) FROM block").fetchone()[0])
+
+    def _decoded_blocks(self) -> Iterator[tuple[int, Block]]:
+        for block_id, block_hash, raw in self._connection.execute(
+            "SELECT id, hash, raw FROM block ORDER BY id"
+        ):
+            try:
+                yield block_id, Block.decode(raw)
+            except BlockError as error:
+                raise StoreError(
+                    f"{self.path}: block {block_hash.hex()} is damaged: {error}; restore it from a peer"
+                ) from None

@@ -1,0 +1,281 @@
+"""The ``ledger`` command: audits a database, shows what is in it, builds its index anew.
+
+Exit status: 0 all is well; 1 the database is damaged or cannot be used; 2 the command was used wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ledger.store import StoreError
+from ledger.store.sqlite import SqliteStore
+from ledger.verify import open_for_reading, verify
+
+if TYPE_CHECKING:
+    from ledger.block import Block
+
+SHORT = 12
+
+app = typer.Typer(
+    name="ledger",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_console = Console(highlight=False)
+_errors = Console(stderr=True, highlight=False)
+
+Database = Annotated[
+    Path,
+    typer.Argument(metavar="DB", help="The database file of a node.", exists=True, dir_okay=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def _fail(error: StoreError) -> typer.Exit:
+    _errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+    return typer.Exit(1)
+
+
+@app.callback()
+def help_without_command(context: typer.Context) -> None:
+    """Audit and inspect the database of a ledger node."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("verify")
+def verify_command(database: Database, as_json: AsJson = False) -> None:
+    """Audit every block from its raw bytes, and all that is derived from them."""
+    audit = verify(database)
+    summary = (
+        f"{audit.blocks} blocks with {audit.readings} readings, {audit.pending} pending, {audit.issuers} issuers,"
+        f" {audit.frozen} frozen"
+    )
+    if as_json:
+        findings = [
+            {
+                "what": finding.what,
+                "block": finding.block_hash.hex() if finding.block_hash is not None else None,
+                "issuer": finding.issuer.hex() if finding.issuer is not None else None,
+                "seq": finding.seq,
+            }
+            for finding in audit.findings
+        ]
+        typer.echo(
+            json.dumps(
+                {
+                    "clean": audit.clean,
+                    "blocks": audit.blocks,
+                    "readings": audit.readings,
+                    "pending": audit.pending,
+                    "issuers": audit.issuers,
+                    "frozen": audit.frozen,
+                    "findings": findings,
+                }
+            )
+        )
+    elif audit.clean:
+        _console.print(f"{escape(str(database))}: [green]whole[/green] ({summary})", soft_wrap=True)
+    else:
+        for finding in audit.findings:
+            _console.print(f"[red]bad:[/red] {escape(str(finding))}", soft_wrap=True)
+        _console.print(
+            f"{escape(str(database))}: [red]damaged[/red], {len(audit.findings)} findings ({summary})",
+            soft_wrap=True,
+        )
+    if not audit.clean:
+        raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    database: Database,
+    block: Annotated[
+        str | None, typer.Option(metavar="HASH", help="Show one block (start of its hash).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show blocks, heads, issuers, readings and sizes; or one block."""
+    try:
+        store = open_for_reading(database)
+        try:
+            document = _summary(store) if block is None else _block_details(store, block)
+        finally:
+            store.close()
+    except StoreError as error:
+        raise _fail(error) from None
+    if as_json:
+        typer.echo(json.dumps(document))
+    elif block is None:
+        _print_summary(document)
+    else:
+        _print_block(document)
+
+
+@app.command()
+def reindex(database: Database) -> None:
+    """Build everything anew that is derived from the raw blocks."""
+    try:
+        store = SqliteStore(database)
+        try:
+            blocks = store.reindex()
+        finally:
+            store.close()
+    except StoreError as error:
+        raise _fail(error) from None
+    _console.print(f"{escape(str(database))}: index of {blocks} blocks built anew", soft_wrap=True)
+
+
+def _summary(store: SqliteStore) -> dict[str, Any]:
+    registry = store.registry()
+    frozen = store.frozen()
+    counts = store.reading_counts()
+    issuers = []
+    for share in store.issuer_shares():
+        issuers.append(
+            {
+                "public_key": share.issuer.hex(),
+                "name": registry.issuer_name(share.issuer) if registry else share.issuer.hex()[:SHORT],
+                "blocks": share.blocks,
+                "readings": share.readings,
+                "raw_bytes": share.raw_bytes,
+                "top_seq": share.top_seq,
+                "frozen_at": frozen.get(share.issuer),
+            }
+        )
+    return {
+        "database": str(store.path),
+        "file_bytes": store.path.stat().st_size,
+        "network": registry.network.hex() if registry else None,
+        "registry_epoch": registry.epoch if registry else None,
+        "blocks": sum(issuer["blocks"] for issuer in issuers),
+        "raw_bytes": sum(issuer["raw_bytes"] for issuer in issuers),
+        "heads": [head.hex() for head in store.heads()],
+        "issuers": issuers,
+        "readings": counts.readings,
+        "duplicates": counts.duplicates,
+        "conflicts": counts.conflicts,
+        "void_readings": counts.void,
+        "pending": store.pending_count(),
+        "frozen": len(frozen),
+    }
+
+
+def _print_summary(document: dict[str, Any]) -> None:
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    facts.add_row("network", f"{document['network']} (registry epoch {document['registry_epoch']})")
+    facts.add_row("blocks", f"{document['blocks']:,} ({document['raw_bytes']:,} bytes raw)")
+    facts.add_row("file", f"{document['file_bytes']:,} bytes")
+    facts.add_row(
+        "readings",
+        f"{document['readings']:,} (copies {document['duplicates']:,},"
+        f" contradictions {document['conflicts']:,}, void {document['void_readings']:,},"
+        f" pending {document['pending']:,})",
+    )
+    _console.print(facts)
+    issuers = Table(title="Issuers", title_justify="left")
+    for heading in ("name", "public key"):
+        issuers.add_column(heading, no_wrap=True)
+    for heading in ("blocks", "top seq", "readings", "bytes"):
+        issuers.add_column(heading, justify="right")
+    issuers.add_column("state")
+    for issuer in document["issuers"]:
+        fork = issuer["frozen_at"]
+        issuers.add_row(
+            escape(issuer["name"]),
+            issuer["public_key"][:SHORT],
+            f"{issuer['blocks']:,}",
+            f"{issuer['top_seq']:,}",
+            f"{issuer['readings']:,}",
+            f"{issuer['raw_bytes']:,}",
+            "good" if fork is None else f"[red]frozen at {fork}[/red]",
+        )
+    _console.print(issuers)
+    _console.print("Heads")
+    for head in document["heads"]:
+        _console.print(f"  {head}", soft_wrap=True)
+
+
+def _block_details(store: SqliteStore, prefix: str) -> dict[str, Any]:
+    try:
+        matches = store.hashes_starting_with(bytes.fromhex(prefix))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{prefix!r} is not an even number of hexadecimal digits", param_hint="--block"
+        ) from None
+    if len(matches) != 1:
+        what = "no block has" if not matches else f"{len(matches)} or more blocks have"
+        raise typer.BadParameter(f"{what} a hash that starts with {prefix}", param_hint="--block")
+    block = store.block(matches[0])
+    assert block is not None, "it was just listed"
+    return _block_document(block)
+
+
+def _block_document(block: Block) -> dict[str, Any]:
+    header = block.header
+    return {
+        "hash": block.hash.hex(),
+        "issuer": header.issuer.hex(),
+        "seq": header.seq,
+        "prev": header.prev.hex() if header.seq else None,
+        "heads": [head.hex() for head in header.heads],
+        "root": header.root.hex(),
+        "frontier_root": header.frontier_root.hex(),
+        "sealed_ns": header.sealed_ns,
+        "registry_epoch": header.registry_epoch,
+        "signature": block.signed.signature.hex(),
+        "raw_bytes": len(block.raw),
+        "readings": [
+            {
+                "uno_id": reading.uno_id,
+                "boot_epoch": reading.boot_epoch,
+                "counter": reading.counter,
+                "received_ns": reading.received_ns,
+                "rssi_cdbm": reading.rssi_cdbm,
+                "plaintext": reading.plaintext.hex(),
+                "frame_hash": reading.frame_hash.hex(),
+            }
+            for reading in block.readings
+        ],
+    }
+
+
+def _print_block(document: dict[str, Any]) -> None:
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in document.items():
+        if name == "heads":
+            facts.add_row(name, "\n".join(value) or "none")
+        elif name != "readings":
+            facts.add_row(name, "none" if value is None else str(value))
+    _console.print(facts)
+    readings = Table(title="Readings", title_justify="left")
+    for heading in ("uno", "boot", "counter", "received ns", "RSSI dBm"):
+        readings.add_column(heading, justify="right")
+    readings.add_column("plaintext", overflow="fold")
+    for reading in document["readings"]:
+        readings.add_row(
+            str(reading["uno_id"]),
+            str(reading["boot_epoch"]),
+            str(reading["counter"]),
+            str(reading["received_ns"]),
+            f"{reading['rssi_cdbm'] / 100:.2f}",
+            reading["plaintext"],
+        )
+    _console.print(readings)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
