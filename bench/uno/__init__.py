@@ -1,0 +1,1 @@
+"""The Uno tier: the emulated ATmega328P and what belongs to it."""

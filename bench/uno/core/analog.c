@@ -1,0 +1,54 @@
+/* What the analog pins carry: a constant plus a sine, piece by piece. Integers throughout. */
+#include "core.h"
+
+enum {
+    TABLE_BITS = 12, TABLE_SIZE = 1 << TABLE_BITS, QUARTER = TABLE_SIZE / 4, ONE_BITS = 30,
+    FRACTION_BITS = 16, SUPPLY_UV = 5000000,
+};
+
+static const int64_t HALF_PI = 1686629713; /* pi/2 * 2^30 */
+static int32_t sine_table[TABLE_SIZE + 1];
+
+/* Taylor series on [0, pi/2], in units of 2^-30; the error stays below 8 units. */
+static int64_t sine_of(int64_t angle)
+{
+    int64_t square = angle * angle >> ONE_BITS, term = angle, sum = angle;
+    for (int n = 2; n <= 16; n += 2) {
+        term = -(term * square >> ONE_BITS) / (n * (n + 1));
+        sum += term;
+    }
+    return sum;
+}
+
+void analog_prepare(void)
+{
+    for (int i = 0; i <= QUARTER; i++) {
+        int32_t value = (int32_t)sine_of(HALF_PI * i / QUARTER);
+        sine_table[i] = sine_table[2 * QUARTER - i] = value;
+        sine_table[2 * QUARTER + i] = sine_table[4 * QUARTER - i] = -value;
+    }
+}
+
+/* Sine of a phase whose 2^64 make a turn, linear between table entries. */
+static int64_t sine(uint64_t phase)
+{
+    uint32_t index = (uint32_t)(phase >> (64 - TABLE_BITS));
+    int64_t fraction = (int64_t)(phase >> (64 - TABLE_BITS - FRACTION_BITS) & ((1 << FRACTION_BITS) - 1));
+    int64_t low = sine_table[index], high = sine_table[index + 1];
+    return low + ((high - low) * fraction >> FRACTION_BITS);
+}
+
+/* A pin without an analog source carries its digital level. */
+int64_t analog_microvolts(const struct core *core, uint8_t channel, uint64_t cycle)
+{
+    const struct segment_queue *queue = &core->analog[channel];
+    for (size_t n = queue->count; n-- > 0;) {
+        const struct analog_segment *segment = &queue->segments[n];
+        if (segment->from_cycle > cycle)
+            continue;
+        uint64_t phase = segment->phase + segment->phase_step * (cycle - segment->from_cycle);
+        return segment->offset_uv + ((segment->amplitude_uv * sine(phase) + (1 << (ONE_BITS - 1))) >> ONE_BITS);
+    }
+    bool high = channel < 6 && gpio_level(core, (uint8_t)PIN(PORT_C, channel));
+    return high ? SUPPLY_UV : 0;
+}
