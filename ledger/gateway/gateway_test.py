@@ -176,6 +176,7 @@ class Branch:
         return self.take(self.gateway.handle(FrameReceived(payload, -9_000, 500), self.now_ns))
 
     def tick(self) -> list[Effect]:
+        self.wake_ns = None
         return self.take(self.gateway.handle(Tick(), self.now_ns))
 
 
