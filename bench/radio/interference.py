@@ -44,11 +44,13 @@ class InterferenceRule:
 
     `matrix` holds what applies between different spreading factors; `same_slope_cdb` what applies
     between equal chirp slopes (BW^2 / 2^SF), equal spreading factors at one bandwidth among them. It must
-    be positive: two packets can then never both survive each other.
+    be positive: two packets can then never both survive each other. `sums_power` adds up interferers of one
+    kind; without it each is met alone, as in LoRaSim.
     """
 
     matrix: Matrix = CROCE
     same_slope_cdb: int = 600
+    sums_power: bool = True
 
     def __post_init__(self) -> None:
         if self.same_slope_cdb <= 0:

@@ -179,20 +179,56 @@ class ReceptionRule:
     interference: InterferenceRule = field(default_factory=InterferenceRule)
 
 
-class _Channel:
-    """A modulation, with what it means to every other one worked out once."""
+@dataclass(frozen=True, slots=True)
+class _Timing:
+    """The ends of a transmission's stages, from its start."""
 
-    __slots__ = ("_hears", "_required", "_rule", "modulation", "noise_cdbm", "sensitivity_cdbm", "symbol_ns")
+    acquire_ns: int
+    lock_ns: int
+    header_ns: int
+    end_ns: int
+
+
+class _Channel:
+    """A modulation, with what it means to packets and to other modulations worked out once."""
+
+    __slots__ = (
+        "_hears",
+        "_required_cdb",
+        "_rule",
+        "_timings",
+        "modulation",
+        "noise_cdbm",
+        "sensitivity_cdbm",
+    )
 
     def __init__(self, modulation: Modulation, rule: ReceptionRule) -> None:
         self.modulation = modulation
         factor, bandwidth = modulation.spreading_factor, modulation.bandwidth_code
         self.noise_cdbm = airtime.noise_floor_cdbm(bandwidth, rule.noise_figure_cdb)
         self.sensitivity_cdbm = airtime.sensitivity_cdbm(factor, bandwidth, rule.noise_figure_cdb)
-        self.symbol_ns = modulation.symbol_ns
-        self._rule = rule.interference
+        self._rule = rule
         self._hears: dict[_Channel, bool] = {}
-        self._required: dict[_Channel, int | None] = {}
+        self._required_cdb: dict[_Channel, int | None] = {}
+        self._timings: dict[tuple[int, int, bool, int], _Timing] = {}
+
+    def timing(self, packet: Packet) -> _Timing:
+        form = (len(packet.payload), packet.coding_rate, packet.crc, packet.preamble_symbols)
+        timing = self._timings.get(form)
+        if timing is None:
+            modulation = self.modulation
+            symbol_ns = modulation.symbol_ns
+            lock_ns = airtime.preamble_ns(
+                packet.preamble_symbols, modulation.spreading_factor, modulation.bandwidth_code
+            )
+            header_symbols = 0 if modulation.implicit_header else airtime.HEADER_SYMBOLS
+            timing = self._timings[form] = _Timing(
+                self._rule.clean_from_symbol * symbol_ns,
+                lock_ns,
+                lock_ns + header_symbols * symbol_ns,
+                packet.airtime_ns(modulation),
+            )
+        return timing
 
     def hears(self, sent: _Channel) -> bool:
         if sent is self:
@@ -202,12 +238,11 @@ class _Channel:
         return self._hears[sent]
 
     def required_cdb(self, interferer: _Channel) -> int | None:
-        try:
-            return self._required[interferer]
-        except KeyError:
-            required = self._rule.required_cdb(self.modulation, interferer.modulation)
-            self._required[interferer] = required
-            return required
+        if interferer not in self._required_cdb:
+            self._required_cdb[interferer] = self._rule.interference.required_cdb(
+                self.modulation, interferer.modulation
+            )
+        return self._required_cdb[interferer]
 
 
 class Station:
@@ -270,26 +305,19 @@ class _Transmission:
     )
 
     def __init__(
-        self,
-        sender: Station,
-        channel: _Channel,
-        packet: Packet,
-        power_cdbm: int,
-        start_ns: int,
-        clean_from_symbol: int,
+        self, sender: Station, channel: _Channel, packet: Packet, power_cdbm: int, start_ns: int
     ) -> None:
-        modulation, symbol_ns = channel.modulation, channel.symbol_ns
         self.sender = sender
         self.number = sender.sent
         self.channel = channel
         self.packet = packet
         self.power_cdbm = power_cdbm
         self.start_ns = start_ns
-        self.acquire_ns = start_ns + clean_from_symbol * symbol_ns
-        self.lock_ns = start_ns + (4 * packet.preamble_symbols + 17) * symbol_ns // 4
-        header_symbols = 0 if modulation.implicit_header else airtime.HEADER_SYMBOLS
-        self.header_ns = self.lock_ns + header_symbols * symbol_ns
-        self.end_ns = start_ns + packet.airtime_ns(modulation)
+        timing = channel.timing(packet)
+        self.acquire_ns = start_ns + timing.acquire_ns
+        self.lock_ns = start_ns + timing.lock_ns
+        self.header_ns = start_ns + timing.header_ns
+        self.end_ns = start_ns + timing.end_ns
         self.off_ns = self.end_ns  # earlier when the sender stops
         self.overlaps: list[_Transmission] = []
         self.levels_cdbm: dict[Station, int] = {}
@@ -354,9 +382,7 @@ class Medium:
         """Send a packet from now on; returns the time of its end. The listener is told then."""
         self.stop(station)
         now_ns = self.clock.now_ns
-        sent = _Transmission(
-            station, self._channel(modulation), packet, power_cdbm, now_ns, self._rule.clean_from_symbol
-        )
+        sent = _Transmission(station, self._channel(modulation), packet, power_cdbm, now_ns)
         station.sent += 1
         station.sending = sent
         on_air = [other for other in self._on_air if other.off_ns >= now_ns]
@@ -390,7 +416,7 @@ class Medium:
         channel = self._channel(modulation)
         begin_ns = self.clock.now_ns
         station.sensing = self.clock.at(
-            begin_ns + channel.symbol_ns,
+            begin_ns + modulation.symbol_ns,
             station.name,
             partial(self._sense_symbol, station, channel, begin_ns),
         )
@@ -443,8 +469,11 @@ class Medium:
         for station in self._keep_account:
             if station.channel is None and station is not sent.sender and station not in sent.tried:
                 self._judge(sent, station, Outcome.RECEIVER_DEAF)
+        now_ns = self.clock.now_ns
         for station in tuple(self._listening):
-            if station not in sent.tried:
+            # One that begins to listen just now is as good as not listening.
+            begun = station.listening_since_ns < now_ns or station.keeps_account
+            if begun and station not in sent.tried:
                 self._try_lock(sent, station)
         sent.tried.clear()
         if sent.locked and sent.header_ns > sent.lock_ns:
@@ -477,7 +506,7 @@ class Medium:
             self._judge(sent, station, Outcome.BELOW_SENSITIVITY)
         elif self._loss is not None and self._link_loss(sent.sender, station, self._loss).takes():
             self._give_up(sent, station, Outcome.LOST_BY_PLAN)
-        elif station.lock is not None or station.free_since_ns > sent.acquire_ns:
+        elif _is_busy(station, sent):
             self._judge(sent, station, Outcome.RECEIVER_BUSY)
         elif not self._clean(sent, station, sent.acquire_ns, sent.lock_ns):
             self._give_up(sent, station, Outcome.COLLIDED_PREAMBLE)
@@ -617,7 +646,9 @@ class Medium:
                     if level_cdbm - self._level_cdbm(other, station) < required_cdb:
                         return False
                     met.append((required_cdb, other))
-        return len(met) < 2 or self._clean_of_sums(level_cdbm, station, from_ns, until_ns, met)
+        if len(met) < 2 or not self._rule.interference.sums_power:
+            return True
+        return self._clean_of_sums(level_cdbm, station, from_ns, until_ns, met)
 
     def _clean_of_sums(
         self,
@@ -685,3 +716,13 @@ class Medium:
         station.sensing = None
         self.trace.record(self.clock.now_ns, station.name, "channel_sensed", detected=detected)
         station.listener.activity_sensed(detected)
+
+
+def _is_busy(station: Station, sent: _Transmission) -> bool:
+    """Whether the demodulator was taken at some time since the packet's acquisition began.
+
+    A lock made at this very moment does not count: the two preambles meet, whichever is looked at first.
+    """
+    if station.lock is not None and station.lock.lock_ns < sent.lock_ns:
+        return True
+    return station.free_since_ns > sent.acquire_ns

@@ -41,6 +41,7 @@ _LIVE: Final = frozenset(
         Register.FIFO,
         Register.OP_MODE,
         *range(Register.FIFO_RX_CURRENT_ADDR, Register.HOP_CHANNEL + 1),
+        Register.MAX_PAYLOAD_LENGTH,
         Register.FIFO_RX_BYTE_ADDR,
         Register.DIO_MAPPING_1,
         Register.DIO_MAPPING_2,
@@ -140,11 +141,12 @@ class Sx1278:
         address = self._address
         if not self._selected or address is None:
             return False
+        if address == FskRegister.IMAGE_CAL and not self._on_lora_page():
+            return True
         if not self.quiet:
             return address in _LIVE
-        if address == Register.OP_MODE and self._writing:
-            return self._is_long_range_after(mosi) and Mode(mosi & MODE_BITS) in _ACTIVE
-        return address == FskRegister.IMAGE_CAL and not self._on_lora_page()
+        entering = address == Register.OP_MODE and self._writing and Mode(mosi & MODE_BITS) in _ACTIVE
+        return entering and self._is_long_range_after(mosi)
 
     @property
     def quiet(self) -> bool:
