@@ -6,6 +6,7 @@ The page needs no network and no script; it follows the reader's light or dark s
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from string import Template
 
 from reports.branch import Captions, branch_svg
 from reports.model import Capacity, CapacityResult, Confidence, Label, Trial
@@ -19,7 +20,7 @@ QUESTIONS: Mapping[str, str] = {
     "fan_in": "What is the fan-in, and what binds it?",
 }
 
-_CSS_PATH = Path(__file__).with_name("page.css")
+_TEMPLATE_PATH = Path(__file__).with_name("page.html")
 _PPM = 1_000_000
 
 
@@ -48,12 +49,8 @@ def page(result: CapacityResult, drawn: Mapping[str, str] | None = None) -> str:
         _provenance(result),
     ]
     body = "\n".join(part for part in parts if part)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{_CSS_PATH.read_text(encoding='utf-8')}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    template = Template(_TEMPLATE_PATH.read_text(encoding="utf-8"))
+    return template.substitute(title=escape(title), body=body)
 
 
 def _lead(result: CapacityResult) -> str:
@@ -123,8 +120,8 @@ def _capacities(result: CapacityResult, pictures: Mapping[str, str]) -> str:
                 ]
                 for capacity in result["capacities"]
             ],
-            note="Confidence counts fresh seeds only: the chance that one more seed would agree, by the rule of "
-            "succession, and in brackets Wilson's 95 % interval.",
+            note="Confidence counts fresh seeds only: the chance that one more seed would agree, "
+            "by the rule of succession, and in brackets Wilson's 95 % interval.",
         ),
     ]
     for capacity in result["capacities"]:
