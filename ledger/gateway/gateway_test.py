@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 from collections import Counter
@@ -18,11 +19,13 @@ from ledger import block, frame
 from ledger.effects import BlockStored, Effect, Operation, ReadingStored, Rejected, Spent, Transmit, WakeAt
 from ledger.gateway.gateway import BatchRule, Gateway, Refusal
 from ledger.messages import FrameReceived, FromPeer, Tick
+from ledger.node import Node
+from ledger.registry import Issuer, Registry
 from ledger.store import StoreError
 from ledger.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from ledger.block import Reading
     from ledger.effects import NodeEffect
@@ -32,46 +35,26 @@ SECOND_NS = 1_000_000_000
 NETWORK = bytes(16)
 KEYS = {1: bytes(range(16)), 2: bytes(range(16, 32)), 700: bytes(range(32, 48))}
 STRANGER = 9
+SIGNING_KEY = SigningKey(bytes(32))
+REGISTRY = Registry(NETWORK, 0, {bytes(SIGNING_KEY.verify_key): Issuer("gateway")}, KEYS)
 BATCH = BatchRule(readings=4, age_ns=10 * SECOND_NS)
 
 
-class Meters:
-    def meter_key(self, uno_id: int) -> bytes | None:
-        return KEYS.get(uno_id)
+class ScriptedNode:
+    """Gives its answers, once, and remembers what it was given."""
 
-
-class SealingNode:
-    """The least of a node: it seals what is pending, and remembers what it was given."""
-
-    def __init__(self, store: FaultyStore) -> None:
-        self.store = store
-        self.signing_key = SigningKey(bytes(32))
+    def __init__(self, answers: list[NodeEffect]) -> None:
+        self.answers = answers
         self.messages: list[NodeMessage] = []
-        self.answers: list[NodeEffect] = []
 
-    def handle(self, message: NodeMessage, now_ns: int) -> Sequence[NodeEffect]:
+    def handle(self, message: NodeMessage, now_ns: int) -> list[NodeEffect]:
         assert now_ns > 0
         self.messages.append(message)
         answers, self.answers = self.answers, []
         return answers
 
-    def seal_block(self, now_ns: int) -> Sequence[NodeEffect]:
-        issuer = bytes(self.signing_key.verify_key)
-        tips = self.store.real.tips().get(issuer)
-        readings = self.store.pending(block.MAX_BATCH)
-        sealed = block.seal(
-            self.signing_key,
-            NETWORK,
-            seq=tips[-1].seq + 1 if tips else 0,
-            prev=tips[-1].hash if tips else block.NO_PREVIOUS,
-            heads=(),
-            leaves=[reading.encode() for reading in readings],
-            frontier_root=bytes(32),
-            sealed_ns=now_ns,
-            registry_epoch=0,
-        )
-        self.store.put_own_block(sealed)
-        return [BlockStored(sealed.hash, issuer, sealed.seq, len(readings), own=True)]
+    def seal_block(self, now_ns: int) -> list[NodeEffect]:
+        raise AssertionError(f"sealing was asked for at {now_ns} ns")
 
 
 class CrashError(Exception):
@@ -87,56 +70,52 @@ def fault_after(quiet_calls: int, fault: Fault) -> Iterator[Fault]:
     yield fault
 
 
-class FaultyStore:
+class FaultyStore(SqliteStore):
     """A real store whose next calls fail or crash as planned, before or after the work is done."""
 
     def __init__(self, path: Path) -> None:
-        self.real = SqliteStore(path, "off")
         self.plan: Iterator[Fault] = iter(())
+        super().__init__(path, "off")
 
-    def _before(self) -> Fault:
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
         quiet: Fault = "none"
         fault = next(self.plan, quiet)
         if fault == "fails":
             raise StoreError("the disk is full")
         if fault == "crashes before":
             raise CrashError
-        return fault
-
-    def _after(self, fault: Fault) -> None:
+        yield
         if fault == "fails late":
             raise StoreError("the disk fails")
         if fault == "crashes after":
             raise CrashError
 
     def has_reading(self, uno_id: int, boot_epoch: int, counter: int) -> bytes | None:
-        fault = self._before()
-        found = self.real.has_reading(uno_id, boot_epoch, counter)
-        self._after(fault)
-        return found
+        with self._faults():
+            return super().has_reading(uno_id, boot_epoch, counter)
 
     def add_pending(self, reading: Reading, payload: bytes) -> None:
-        fault = self._before()
-        self.real.add_pending(reading, payload)
-        self._after(fault)
+        with self._faults():
+            super().add_pending(reading, payload)
 
     def pending(self, limit: int) -> list[Reading]:
-        fault = self._before()
-        found = self.real.pending(limit)
-        self._after(fault)
-        return found
+        with self._faults():
+            return super().pending(limit)
 
     def put_own_block(self, sealed: block.Block) -> None:
-        fault = self._before()
-        self.real.put_own_block(sealed)
-        self._after(fault)
+        with self._faults():
+            super().put_own_block(sealed)
 
     def stored(self) -> Counter[tuple[int, int, int]]:
         """Every copy of every reading, pending or in a block."""
-        copies = Counter(reading.key for reading in self.real.pending(1_000_000))
-        for stored in self.real.blocks():
+        copies = Counter(reading.key for reading in super().pending(1_000_000))
+        for stored in self.blocks():
             copies.update(reading.key for reading in block.Block.decode(stored.raw).readings)
         return copies
+
+    def stored_hash(self, key: tuple[int, int, int]) -> bytes | None:
+        return super().has_reading(*key)
 
 
 class Branch:
@@ -152,12 +131,11 @@ class Branch:
 
     def start(self) -> None:
         self.store = FaultyStore(self.path)
-        self.node = SealingNode(self.store)
-        self.gateway = Gateway(self.node, Meters(), self.store, self.batch)
+        self.gateway = Gateway(Node(SIGNING_KEY, REGISTRY, self.store), REGISTRY, self.store, self.batch)
 
     def restart(self) -> None:
         self.store.plan = iter(())
-        self.store.real.close()
+        self.store.close()
         self.wake_ns = None
         self.start()
         self.tick()
@@ -214,7 +192,7 @@ def test_a_frame_is_stored_charged_and_then_acknowledged(branch: Branch) -> None
         Transmit(frame.seal_ack(KEYS[1], frame.FrameId(1, 3, 5))),
         WakeAt(branch.now_ns + BATCH.age_ns),
     ]
-    (reading,) = branch.store.real.pending(10)
+    (reading,) = branch.store.pending(10)
     assert reading == block.Reading(1, 3, 5, branch.now_ns, -9_000, plaintext(77), block.frame_hash(payload))
 
 
@@ -231,7 +209,7 @@ def test_a_repeat_of_what_is_in_a_block_is_acknowledged(branch: Branch) -> None:
     branch.receive(sealed(1, 0))
     branch.now_ns += BATCH.age_ns
     branch.tick()
-    assert branch.store.real.pending_count() == 0
+    assert branch.store.pending_count() == 0
     assert len(acks(branch.receive(sealed(1, 0)))) == 1
     assert branch.store.stored() == {(1, 0, 0): 1}
 
@@ -278,7 +256,7 @@ def test_a_full_batch_is_sealed_at_the_tick_it_asks_for(branch: Branch) -> None:
         branch.receive(sealed(1, counter))
     assert branch.wake_ns == branch.now_ns
     assert any(isinstance(effect, BlockStored) and effect.readings == 4 for effect in branch.tick())
-    assert branch.store.real.pending_count() == 0
+    assert branch.store.pending_count() == 0
 
 
 def test_an_aged_batch_is_sealed_and_not_before(branch: Branch) -> None:
@@ -314,27 +292,37 @@ def test_a_reading_stored_in_spite_of_an_error_is_sealed_too(branch: Branch) -> 
     assert branch.wake_ns is not None
     branch.now_ns = branch.wake_ns
     branch.tick()
-    assert branch.store.real.pending_count() == 0
+    assert branch.store.pending_count() == 0
     assert branch.store.stored() == {(1, 0, 0): 1}
 
 
 def test_readings_left_from_before_a_restart_are_sealed(branch: Branch) -> None:
     branch.receive(sealed(1, 0))
     branch.restart()
-    assert branch.store.real.pending_count() == 0
+    assert branch.store.pending_count() == 0
     assert branch.store.stored() == {(1, 0, 0): 1}
 
 
 def test_the_earlier_of_two_wishes_to_be_woken_counts(branch: Branch) -> None:
-    branch.node.answers = [WakeAt(branch.now_ns + 3)]
-    assert branch.take(branch.gateway.handle(FromPeer("server", b"x"), branch.now_ns)) == [
-        WakeAt(branch.now_ns + 3)
-    ]
-    assert not any(isinstance(effect, WakeAt) for effect in branch.receive(sealed(1, 0)))
     received_ns = branch.now_ns
+    node = ScriptedNode([WakeAt(received_ns + 3)])
+    branch.gateway = Gateway(node, REGISTRY, branch.store, BATCH)
+    from_server = FromPeer("server", b"x")
+    assert branch.gateway.handle(from_server, received_ns) == [WakeAt(received_ns + 3)]
+    assert not any(isinstance(effect, WakeAt) for effect in branch.receive(sealed(1, 0)))
     branch.now_ns += 3
     assert branch.tick() == [WakeAt(received_ns + BATCH.age_ns)]
-    assert branch.node.messages == [FromPeer("server", b"x"), Tick()]
+    assert node.messages == [from_server, Tick()]
+
+
+def test_a_node_that_may_not_write_is_not_asked_again_at_once(branch: Branch) -> None:
+    stranger = Node(SigningKey(bytes(31) + b"1"), REGISTRY, branch.store)
+    branch.gateway = Gateway(stranger, REGISTRY, branch.store, BATCH)
+    branch.receive(sealed(1, 0))
+    branch.now_ns += BATCH.age_ns
+    effects = branch.tick()
+    assert reasons(effects) == ["not_enrolled"]
+    assert effects[-1] == WakeAt(branch.now_ns + BATCH.age_ns)
 
 
 def test_an_impossible_batch_is_refused() -> None:
@@ -371,7 +359,7 @@ def test_persist_before_send_whichever_store_call_is_hit(tmp_path: Path, fault: 
             assert branch.acknowledged <= branch.store.stored().keys()
         assert set(branch.store.stored().values()) == {1}
         was_hit = next(plan, None) is None
-        branch.store.real.close()
+        branch.store.close()
         if not was_hit:
             assert hit > len(script)
             return
@@ -389,7 +377,7 @@ class GatewayMachine(RuleBasedStateMachine):
         self.faulty = False
 
     def teardown(self) -> None:
-        self.branch.store.real.close()
+        self.branch.store.close()
         self.folder.cleanup()
 
     @initialize()
@@ -436,7 +424,7 @@ class GatewayMachine(RuleBasedStateMachine):
             return
         effects = self.receive(payload)
         if effects is not None and key in self.branch.store.stored() and not self.faulty:
-            stored_hash = self.branch.store.real.has_reading(*key)
+            stored_hash = self.branch.store.stored_hash(key)
             if stored_hash != block.frame_hash(payload):
                 assert reasons(effects) == [Refusal.NONCE_REUSED]
                 assert acks(effects) == []
@@ -447,7 +435,7 @@ class GatewayMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def frame_is_repeated(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.sent)))
-        stored_hash = self.branch.store.real.has_reading(*key)
+        stored_hash = self.branch.store.stored_hash(key)
         if stored_hash in (None, block.frame_hash(self.sent[key])):
             self.valid(key, self.sent[key])
 
@@ -518,7 +506,7 @@ class GatewayMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_pending_reading_will_be_sealed(self) -> None:
-        if self.branch.store.real.pending_count():
+        if self.branch.store.pending_count():
             assert self.branch.wake_ns is not None
             assert self.branch.wake_ns <= self.branch.now_ns + BATCH.age_ns
 
