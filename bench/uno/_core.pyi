@@ -1,4 +1,4 @@
-"""The compiled core: cffi's two objects, for core/face.h. Typed in atmega328p.py, where every call goes through."""
+"""The compiled core: cffi's two objects for core/face.h. Their types are in atmega328p.py, the only user."""
 
 from typing import Any
 

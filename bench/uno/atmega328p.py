@@ -1,8 +1,8 @@
 """The emulated ATmega328P: a narrow, typed face on the C core in `core/`.
 
-Sans-I/O: the core runs until a cycle or until something outside must look, and returns why. Time is in cycles of
-the 16 MHz clock since power-on, also while that clock is stopped by a sleep mode. Nothing here depends on how a run
-is cut into pieces. Timing follows the datasheet DS40002061 (ATmega48A/PA/88A/PA/168A/PA/328/P).
+Sans-I/O: the core runs until a cycle or until something outside must look, and returns why. Time is in
+cycles of the 16 MHz clock since power-on, also while that clock is stopped by a sleep mode. Nothing here
+depends on how a run is cut into pieces. Timing follows the datasheet DS40002061 (ATmega48A/PA/88A/PA/168A/PA/328/P).
 """
 
 import enum
@@ -104,7 +104,7 @@ _FAULT_NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What went wrong: its kind, the byte address of the instruction, when, and the address or opcode in question."""
+    """What went wrong: kind, byte address of the instruction, cycle, and the address or opcode in question."""
 
     kind: str
     program_counter: int
@@ -126,13 +126,20 @@ class AnalogSegment:
     phase_step: int = 0
 
 
+def _granted(outcome: Any) -> Any:
+    """What the core's allocator returned, unless that was nothing."""
+    if not outcome:
+        raise MemoryError("no memory for the emulated ATmega328P")
+    return outcome
+
+
 class _Program:
     """A decoded flash image, shared by the cores that run it."""
 
     __slots__ = ("__weakref__", "handle")
 
     def __init__(self, flash: bytes) -> None:
-        self.handle: Any = ffi.gc(lib.program_create(flash, len(flash)), lib.program_destroy)
+        self.handle: Any = ffi.gc(_granted(lib.program_create(flash, len(flash))), lib.program_destroy)
 
 
 _programs: WeakValueDictionary[bytes, _Program] = WeakValueDictionary()
@@ -148,7 +155,7 @@ def _program(flash: bytes) -> _Program:
 class Atmega328p:
     """One microcontroller with the Uno's fuses and clock, out of power-on reset at cycle 0."""
 
-    __slots__ = ("_core", "_edges_end", "_program")
+    __slots__ = ("_core", "_program")
 
     def __init__(self, flash: bytes, eeprom: bytes = b"\xff" * EEPROM_BYTES) -> None:
         """Flash image from byte 0 (the rest is erased), EEPROM of exactly 1024 bytes. Raises CoreError."""
@@ -157,8 +164,8 @@ class Atmega328p:
         if len(eeprom) != EEPROM_BYTES:
             raise CoreError(f"the EEPROM image has {len(eeprom)} bytes; it must have {EEPROM_BYTES}")
         self._program = _program(bytes(flash))
-        self._core: Any = ffi.gc(lib.core_create(self._program.handle, bytes(eeprom)), lib.core_destroy)
-        self._edges_end: dict[Pin, int] = {}
+        core = _granted(lib.core_create(self._program.handle, bytes(eeprom)))
+        self._core: Any = ffi.gc(core, lib.core_destroy)
 
     # ---- running ----
 
@@ -179,7 +186,7 @@ class Atmega328p:
         return None if cycle == _NEVER else cycle
 
     def reset(self, cause: ResetCause) -> None:
-        """Resets the chip. EEPROM and flash survive; SRAM too, but for a power-on. Start-up takes 14 CK + 65 ms.
+        """Resets the chip; start-up takes 14 CK + 65 ms. EEPROM and flash survive, SRAM too except at power-on.
 
         An EEPROM write under way is torn by a power-on or a brown-out, and completes otherwise.
         """
@@ -246,20 +253,20 @@ class Atmega328p:
     def schedule_edges(self, pin: Pin, cycles: Sequence[int], first_high: bool) -> None:
         """Appends alternating edges, each driving the pin at its cycle; no stop is made for them.
 
-        Cycles ascend and are not past. `first_high` counts when no edge of this pin is outstanding, and otherwise
-        must continue the alternation. Raises CoreError.
+        Cycles ascend and are not past. `first_high` counts when no edge of this pin is outstanding; otherwise
+        the alternation goes on. Raises CoreError.
         """
         if not cycles:
             return
-        earliest = max(self.cycle, self._edges_end.get(pin, -1) + 1)
+        outstanding = int(lib.core_last_edge(self._core, pin))
+        earliest = max(self.cycle, outstanding + 1)
         for cycle in cycles:
             if not earliest <= cycle <= MAX_CYCLE:
                 raise CoreError(
                     f"edge of {pin.name} at cycle {cycle}: must ascend and be {earliest} or later"
                 )
             earliest = cycle + 1
-        lib.core_schedule_edges(self._core, pin, list(cycles), len(cycles), first_high)
-        self._edges_end[pin] = cycles[-1]
+        _granted(lib.core_schedule_edges(self._core, pin, list(cycles), len(cycles), first_high))
 
     def set_analog(self, channel: int, segments: Sequence[AnalogSegment]) -> None:
         """Sets what an analog pin carries, from the first segment's start on; what was set before that stays.
@@ -280,16 +287,16 @@ class Atmega328p:
             place.amplitude_uv = segment.amplitude_uv
             place.phase = segment.phase & _NEVER
             place.phase_step = segment.phase_step & _NEVER
-        lib.core_set_analog(self._core, channel, array, len(segments))
+        _granted(lib.core_set_analog(self._core, channel, array, len(segments)))
 
     def uart_send(self, data: bytes) -> None:
         """Sends bytes into RXD, back to back at the rate and format the USART is set to when each begins."""
-        lib.core_uart_send(self._core, data, len(data))
+        _granted(lib.core_uart_send(self._core, data, len(data)))
 
     # ---- looking inside ----
 
     def read_data(self, address: int, count: int) -> bytes:
-        """Data space (registers, I/O, SRAM) without the side effects of a read. Raises CoreError outside it."""
+        """Data space (registers, I/O, SRAM) without a read's side effects. Raises CoreError outside it."""
         self._check_data_space(address, count)
         data = ffi.new("uint8_t[]", count)
         lib.core_peek(self._core, address, data, count)
@@ -345,7 +352,7 @@ class Atmega328p:
 
     @property
     def active_cycles(self) -> int:
-        """Cycles in which the CPU ran or was halted for an access; with sleep and reset they add up to `cycle`."""
+        """Cycles in which the CPU ran or was halted for an access; with sleep and reset they make `cycle`."""
         return self.cycle - sum(self.sleep_cycles.values()) - self.reset_cycles
 
     @property
@@ -378,4 +385,3 @@ class Atmega328p:
             raise CoreError(
                 "the saved state is damaged, of another firmware image or of another build of the core"
             )
-        self._edges_end.clear()

@@ -49,7 +49,7 @@ def is_current(extension: Path) -> bool:
 
 def build_in_place() -> Path:
     """Builds the extension beside this file unless it is current, and returns its path."""
-    extension = Path(__file__).parent / ("_core" + sysconfig.get_config_var("EXT_SUFFIX"))
+    extension = Path(__file__).parent / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
     if not is_current(extension):
         with tempfile.TemporaryDirectory() as workplace:
             built = Path(core_builder(SOURCE_FOLDER.resolve()).compile(tmpdir=workplace))

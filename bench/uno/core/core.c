@@ -218,6 +218,13 @@ bool core_schedule_edges(struct core *core, uint8_t pin, const uint64_t *cycles,
     return true;
 }
 
+/* The last edge still to come on a pin, 0 when there is none. */
+uint64_t core_last_edge(const struct core *core, uint8_t pin)
+{
+    const struct edge_queue *queue = &core->edges[pin];
+    return queue->head < queue->count ? queue->cycles[queue->count - 1] : 0;
+}
+
 /* Segments from the first new one's start on are replaced; those that have ended are forgotten. */
 bool core_set_analog(struct core *core, uint8_t channel, const struct analog_segment *segments, size_t count)
 {

@@ -44,9 +44,9 @@ struct program {
     uint64_t checksum;
 };
 
-/* SREG in the form the instructions leave it: C is 0 or 1; Z is set when zero == 0; N and V are bit 7 of
- * negative and overflow; H is bit 4 of half; S is N xor V. */
-struct flags { uint8_t carry, zero, negative, overflow, half, transfer, interrupt; };
+/* SREG in the form the instructions leave it: C is 0 or 1; Z is set when zero == 0; N, V and S are bit 7 of
+ * negative, overflow and sign; H is bit 4 of half. */
+struct flags { uint8_t carry, zero, negative, overflow, sign, half, transfer, interrupt; };
 
 struct port {
     uint8_t output, direction;           /* PORTx, DDRx */

@@ -8,17 +8,16 @@
 uint8_t cpu_status_register(const struct core *core)
 {
     const struct flags *f = &core->flags;
-    uint8_t n = f->negative >> 7, v = f->overflow >> 7;
-    return (uint8_t)(f->carry | (f->zero == 0) << 1 | n << 2 | v << 3 | (n ^ v) << 4 | (f->half >> 4 & 1) << 5
-                     | f->transfer << 6 | f->interrupt << 7);
+    return (uint8_t)(f->carry | (f->zero == 0) << 1 | f->negative >> 7 << 2 | f->overflow >> 7 << 3
+                     | f->sign >> 7 << 4 | (f->half >> 4 & 1) << 5 | f->transfer << 6 | f->interrupt << 7);
 }
 
 void cpu_set_status_register(struct core *core, uint8_t value)
 {
     core->flags = (struct flags){
         .carry = value & 1, .zero = !(value & SREG_Z), .negative = value & SREG_N ? 0x80 : 0,
-        .overflow = value & SREG_V ? 0x80 : 0, .half = value & SREG_H ? 0x10 : 0, .transfer = value >> 6 & 1,
-        .interrupt = value >> 7,
+        .overflow = value & SREG_V ? 0x80 : 0, .sign = value & SREG_S ? 0x80 : 0,
+        .half = value & SREG_H ? 0x10 : 0, .transfer = value >> 6 & 1, .interrupt = value >> 7,
     };
 }
 
@@ -81,9 +80,9 @@ static __attribute__((noinline)) void store_slow(struct core *core, uint16_t add
     } while (0)
 
 #define SPILL() (core->flags.carry = carry, core->flags.zero = zero, core->flags.negative = negative, \
-                 core->flags.overflow = overflow, core->flags.half = half)
+                 core->flags.overflow = overflow, core->flags.sign = sign, core->flags.half = half)
 #define FILL() (carry = core->flags.carry, zero = core->flags.zero, negative = core->flags.negative, \
-                overflow = core->flags.overflow, half = core->flags.half)
+                overflow = core->flags.overflow, sign = core->flags.sign, half = core->flags.half)
 
 #define RD r[at->d]
 #define RR r[at->r]
@@ -103,9 +102,12 @@ static __attribute__((noinline)) void store_slow(struct core *core, uint16_t add
         half = carries; \
         overflow = (uint8_t)(carries ^ carry << 7); \
         negative = (uint8_t)(sum); \
+        SIGN(); \
     } while (0)
 
-#define LOGIC_FLAGS(result) (zero = negative = (result), overflow = 0)
+#define SIGN() (sign = negative ^ overflow)
+
+#define LOGIC_FLAGS(result) (zero = negative = sign = (result), overflow = 0)
 
 #define SUBTRACT(a, b, borrow) \
     uint8_t left = (a), right = (b); \
@@ -128,6 +130,7 @@ static __attribute__((noinline)) void store_slow(struct core *core, uint16_t add
         if (UNLIKELY((uint16_t)(address - SRAM_START) > RAMEND - SRAM_START)) { \
             SPILL(); \
             core->now = cycle + 2; \
+            core->program_counter = PROGRAM_COUNTER; \
             store_slow(core, address, value, PROGRAM_COUNTER); \
             FILL(); \
         } else \
@@ -214,7 +217,7 @@ void cpu_execute(struct core *core)
     const struct instruction *next = code + core->program_counter, *at;
     uint8_t *const r = core->data;
     uint64_t cycle = core->cycle;
-    uint8_t carry, zero, negative, overflow, half;
+    uint8_t carry, zero, negative, overflow, sign, half;
     FILL();
     DISPATCH();
 
@@ -253,15 +256,15 @@ do_OR: RD |= RR; LOGIC_FLAGS(RD); DONE(1);
 do_ORI: RD |= (uint8_t)at->k; LOGIC_FLAGS(RD); DONE(1);
 do_EOR: RD ^= RR; LOGIC_FLAGS(RD); DONE(1);
 do_COM: RD = (uint8_t)~RD; LOGIC_FLAGS(RD); carry = 1; DONE(1);
-do_INC: { uint8_t result = ++RD; zero = negative = result; overflow = result == 0x80 ? 0x80 : 0; DONE(1); }
-do_DEC: { uint8_t result = --RD; zero = negative = result; overflow = result == 0x7F ? 0x80 : 0; DONE(1); }
+do_INC: { uint8_t result = ++RD; zero = negative = result; overflow = result == 0x80 ? 0x80 : 0; SIGN(); DONE(1); }
+do_DEC: { uint8_t result = --RD; zero = negative = result; overflow = result == 0x7F ? 0x80 : 0; SIGN(); DONE(1); }
 do_SWAP: RD = (uint8_t)(RD << 4 | RD >> 4); DONE(1);
 do_LSR: {
     uint8_t value = RD;
     carry = value & 1;
     RD = zero = value >> 1;
     negative = 0;
-    overflow = (uint8_t)(carry << 7);
+    overflow = sign = (uint8_t)(carry << 7);
     DONE(1);
 }
 do_ROR: {
@@ -269,6 +272,7 @@ do_ROR: {
     carry = value & 1;
     RD = zero = negative = result;
     overflow = (uint8_t)(result ^ carry << 7);
+    SIGN();
     DONE(1);
 }
 do_ASR: {
@@ -276,6 +280,7 @@ do_ASR: {
     carry = value & 1;
     RD = zero = negative = result;
     overflow = (uint8_t)(result ^ carry << 7);
+    SIGN();
     DONE(1);
 }
 do_MOV: RD = RR; DONE(1);
@@ -287,6 +292,7 @@ do_ADIW: {
     carry = (uint8_t)((~after & before) >> 15);
     overflow = (uint8_t)((after & ~before) >> 8);
     negative = (uint8_t)(after >> 8);
+    SIGN();
     zero = after != 0;
     DONE(2);
 }
@@ -296,6 +302,7 @@ do_SBIW: {
     carry = (uint8_t)((after & ~before) >> 15);
     overflow = (uint8_t)((~after & before) >> 8);
     negative = (uint8_t)(after >> 8);
+    SIGN();
     zero = after != 0;
     DONE(2);
 }
@@ -360,7 +367,11 @@ do_PUSH: PUSH_BYTE(RD); CHECK_STACK(); DONE(2);
 do_POP: POP_BYTE(RD); DONE(2);
 
 do_IN: core->now = cycle; RD = io_read(core, (uint8_t)at->k); DONE(1);
-do_OUT: core->now = cycle + 1; io_write(core, (uint8_t)at->k, RD); DONE(1);
+do_OUT:
+    core->now = cycle + 1;
+    core->program_counter = PROGRAM_COUNTER;
+    io_write(core, (uint8_t)at->k, RD);
+    DONE(1);
 do_IN_SREG: SPILL(); RD = cpu_status_register(core); DONE(1);
 do_OUT_SREG: {
     uint8_t enabled_before = core->flags.interrupt;
@@ -399,7 +410,7 @@ do_BRCS: BRANCH(carry);
 do_BREQ: BRANCH(zero == 0);
 do_BRMI: BRANCH(negative & 0x80);
 do_BRVS: BRANCH(overflow & 0x80);
-do_BRLT: BRANCH((negative ^ overflow) & 0x80);
+do_BRLT: BRANCH(sign & 0x80);
 do_BRHS: BRANCH(half & 0x10);
 do_BRTS: BRANCH(core->flags.transfer);
 do_BRIE: BRANCH(core->flags.interrupt);
@@ -407,7 +418,7 @@ do_BRCC: BRANCH(!carry);
 do_BRNE: BRANCH(zero != 0);
 do_BRPL: BRANCH(!(negative & 0x80));
 do_BRVC: BRANCH(!(overflow & 0x80));
-do_BRGE: BRANCH(!((negative ^ overflow) & 0x80));
+do_BRGE: BRANCH(!(sign & 0x80));
 do_BRHC: BRANCH(!(half & 0x10));
 do_BRTC: BRANCH(!core->flags.transfer);
 do_BRID: BRANCH(!core->flags.interrupt);

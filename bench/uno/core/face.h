@@ -47,6 +47,7 @@ bool core_pin_level(const struct core *core);
 bool core_pin_high(const struct core *core, uint8_t pin);
 void core_set_pin(struct core *core, uint8_t pin, bool high);
 bool core_schedule_edges(struct core *core, uint8_t pin, const uint64_t *cycles, size_t count, bool first_high);
+uint64_t core_last_edge(const struct core *core, uint8_t pin);
 bool core_set_analog(struct core *core, uint8_t channel, const struct analog_segment *segments, size_t count);
 uint8_t core_mark_code(const struct core *core);
 uint16_t core_mark_argument(const struct core *core);

@@ -286,7 +286,9 @@ static void synchronise(struct core *core, int n)
 {
     struct timer *timer = &core->timer[n];
     int shift = prescaler_shift(core, n);
-    if (shift >= 0 && !is_frozen(core, n) && core->now > timer->synced) {
+    if (core->now <= timer->synced) /* also: still in reset, counting begins after it */
+        return;
+    if (shift >= 0 && !is_frozen(core, n)) {
         uint64_t origin = core->prescaler_origin[description[n].prescaler];
         uint64_t ticks = ((core->now - origin) >> shift) - ((timer->synced - origin) >> shift);
         timer->synced = core->now;
