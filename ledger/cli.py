@@ -56,8 +56,8 @@ def verify_command(database: Database, as_json: AsJson = False) -> None:
     """Audit every block from its raw bytes, and all that is derived from them."""
     audit = verify(database)
     summary = (
-        f"{audit.blocks} blocks with {audit.readings} readings, {audit.pending} pending, {audit.issuers} issuers,"
-        f" {audit.frozen} frozen"
+        f"{audit.blocks} blocks with {audit.readings} readings, {audit.pending} pending,"
+        f" {audit.issuers} issuers, {audit.frozen} frozen"
     )
     if as_json:
         findings = [

@@ -13,7 +13,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ledger.block import Block, BlockError, FraudProof, Reading, frame_hash
+from ledger.block import KEY_BYTES, Block, BlockError, FraudProof, Reading, frame_hash
 from ledger.registry import Registry, RegistryError
 from ledger.store import StoreError, index, schema
 from ledger.store.sqlite import SqliteStore, digest
@@ -66,8 +66,9 @@ def verify(path: Path) -> Audit:
         return audit
     try:
         _Auditor(connection, audit).run()
-    except sqlite3.Error as error:
-        # Single tables that cannot be read are met where they are read; this is the file as a whole.
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # Single tables that cannot be read are met where they are read; this is the file as a whole. Python
+        # cannot even decode SQLite's message when that quotes a damaged schema.
         audit.findings.append(Finding(f"the database file is damaged: {error}"))
     finally:
         connection.close()
@@ -213,8 +214,13 @@ class _Auditor:
 
     def _check_issuers(self) -> None:
         issuers = self._connection.execute("SELECT id, public_key FROM issuer").fetchall()
-        self._rebuilt.executemany("INSERT INTO issuer VALUES (?, ?)", issuers)
         for issuer_id, public_key in issuers:
+            if not isinstance(public_key, bytes) or len(public_key) != KEY_BYTES:
+                self._wrong(
+                    f"issuer {issuer_id} in the list of issuers has no public key of {KEY_BYTES} bytes"
+                )
+                continue
+            self._rebuilt.execute("INSERT OR IGNORE INTO issuer VALUES (?, ?)", (issuer_id, public_key))
             if not self._connection.execute("SELECT 1 FROM block WHERE issuer = ?", (issuer_id,)).fetchone():
                 self._wrong(f"issuer {public_key.hex()[:12]} is listed, but has no block")
 

@@ -119,6 +119,9 @@ class SqliteStore:
             primary = "_".join(name.split("_")[:2])
             mend = _MENDS.get(primary, f"{error}: run `ledger verify` on it")
             raise StoreError(f"{self.path}: {mend}") from error
+        except UnicodeDecodeError as error:
+            # SQLite's own message quotes a damaged schema.
+            raise StoreError(f"{self.path}: {_MENDS['SQLITE_CORRUPT']}") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
