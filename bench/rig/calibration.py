@@ -12,23 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.rig.problem import Problem, RigError, did_you_mean, problems_of
+from ledger.effects import Operation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-OPERATIONS = (
-    "ascon_open",
-    "ascon_tag",
-    "ed25519_sign",
-    "ed25519_verify",
-    "blake2b",
-    "commit",
-    "radio_read",
-    "radio_write",
-    "block_encode",
-    "block_decode",
-)
-"""Every operation the gateway and the node report as spent; each must have a cost."""
+OPERATIONS = tuple(operation.value for operation in Operation)
+"""Every operation the gateway and the node report as spent; each must have a cost for its unit."""
 
 
 class _Table(BaseModel):
