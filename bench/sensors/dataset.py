@@ -31,7 +31,7 @@ import numpy as np
 
 from bench.sensors.quantity import (
     IGNORED,
-    UNITS,
+    SUFFIXES,
     Quantity,
     Unit,
     UnitError,
@@ -150,14 +150,22 @@ class _Source:
         self.digest = hashlib.sha256()
 
     def error(self, message: str, column: str | None = None, line: int | None = None) -> DatasetError:
+        """Say where, too: in this line unless another is given (0: the file as a whole)."""
         number = self.line if line is None else line
         place = f"{self.path}, line {number}" if number else str(self.path)
-        return DatasetError(
-            f"{place}, column {column!r}: {message}" if column is not None else f"{place}: {message}"
-        )
+        if column is not None:
+            place += f", column {column!r}"
+        # What was found is quoted from a file that may hold anything; a terminal gets only what prints.
+        text = "".join(character if character.isprintable() else "?" for character in f"{place}: {message}")
+        return DatasetError(text)
 
     def lines(self) -> Iterator[str]:
         try:
+            size = self.path.stat().st_size
+            if not self.path.is_file():
+                raise self.error("not a file; name a CSV")
+            if size > MAX_BYTES:
+                raise self.error(f"larger than {MAX_BYTES // 1024**2} MiB; cut the file")
             with self.path.open("rb") as file:
                 while block := file.read(1 << 20):
                     self.digest.update(block)
@@ -294,7 +302,7 @@ class _Loader:
         for name in self._units:
             if name not in header:
                 raise self._source.error(
-                    f"the rig file maps the unit of a column {name!r}; there are {', '.join(header)}"
+                    f"the rig file gives a unit to a column {name!r}; there are {', '.join(header)[:200]}"
                 )
         measured: list[tuple[int, Unit]] = []
         without: list[str] = []
@@ -310,11 +318,10 @@ class _Loader:
             else:
                 measured.append((index, unit))
         if not measured:
-            suffixes = ", ".join("_" + symbol for symbol in UNITS)
             found = ", ".join(header)[:200]
             raise self._source.error(
                 f"no column's name ends in a unit; found {found}; accepted are names that end in "
-                f"{suffixes} (in any case), or a unit in the rig file: "
+                f"{', '.join(SUFFIXES)} (in any case), or a unit in the rig file: "
                 f'units = {{ "{(without or ["load"])[0]}" = "W" }}'
             )
         self._notes.extend(f"column {name!r} ignored: its name ends in no unit" for name in without)

@@ -227,7 +227,8 @@ GOOD = "time,p_w,v_v\n2020-01-01T00:00,1,230\n2020-01-01T00:01,2,231\n"
         ("\n\n", ["empty"]),
         ("time\n2020-01-01\n", ["line 1", "header"]),
         ("2020-01-01T00:00,1,230\n2020-01-01T00:01,2,231\n", ["line 1", "header line", "2020-01-01T00:00"]),
-        ("time,load\n2020-01-01T00:00,1\n", ["line 1", "load", "_kW", "units ="]),
+        ("time,load\n2020-01-01T00:00,1\n", ["line 1", "load", "_kw", "units ="]),
+        ("time,\x1b[31mred\n2020-01-01T00:00,1\n", ["line 1", "found time, ?[31mred;"]),
         ("time,p_w,p_w\n", ["line 1", "'p_w'", "rename"]),
         ("time,p_mw\n2020-01-01T00:00,1\n", ["line 1", "'p_mw'", "mW", "MW", "units ="]),
         ("time,p_w\n2020-01-01T00:00,1\n", ["at least 2 rows", "found 1"]),
@@ -280,16 +281,19 @@ def test_refused_units_and_intervals(folder: Path) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"nowhere\.csv: no such file"):
         load_dataset(tmp_path / "nowhere.csv")
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match="not a file"):
         load_dataset(tmp_path)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        load_dataset(tmp_path / ("x" * 300))
 
 
 def test_huge_files_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset_module, "MAX_CELLS", 4)
     assert "more than 2 rows" in refusal(folder, GOOD + "2020-01-01T00:02,3,4\n")
-    monkeypatch.setattr(dataset_module, "MAX_BYTES", len(GOOD) - 1)
+    monkeypatch.setattr(dataset_module, "MAX_BYTES", 100)
+    assert "larger than" in refusal(folder, GOOD + "\n" * 100)
     # The bound is on the text, however well it is compressed.
-    assert "line 3: more than" in refusal(folder, gzip.compress(GOOD.encode()))
+    assert "line 45: more than" in refusal(folder, gzip.compress((GOOD + "\n" * 100).encode()))
 
 
 NUMBERS = st.one_of(

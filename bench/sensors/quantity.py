@@ -60,6 +60,9 @@ _BY_SUFFIX: dict[str, list[Unit]] = {}
 for _unit in UNITS.values():
     _BY_SUFFIX.setdefault(_unit.symbol.casefold(), []).append(_unit)
 
+SUFFIXES = tuple(f"_{suffix}" for suffix, units in _BY_SUFFIX.items() if len(units) == 1)
+"""Every suffix that tells a unit without doubt; upper and lower case count alike."""
+
 _BRACKETED = re.compile(r"[(\[]\s*([A-Za-z]+)\s*[)\]]\s*$")
 
 
