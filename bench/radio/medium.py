@@ -385,7 +385,7 @@ class Medium:
         sent = _Transmission(station, self._channel(modulation), packet, power_cdbm, now_ns)
         station.sent += 1
         station.sending = sent
-        on_air = [other for other in self._on_air if other.off_ns >= now_ns]
+        on_air = [other for other in self._on_air if other.off_ns >= now_ns or not other.lock_reached]
         for other in on_air:
             if other.off_ns > now_ns:
                 other.overlaps.append(sent)
@@ -473,7 +473,7 @@ class Medium:
         for station in tuple(self._listening):
             # One that begins to listen just now is as good as not listening.
             begun = station.listening_since_ns < now_ns or station.keeps_account
-            if begun and station not in sent.tried:
+            if begun and station is not sent.sender and station not in sent.tried:
                 self._try_lock(sent, station)
         sent.tried.clear()
         if sent.locked and sent.header_ns > sent.lock_ns:
@@ -558,7 +558,8 @@ class Medium:
         # What is due at this very moment happens first, as it would had the calendar been quicker.
         now_ns = self.clock.now_ns
         for sent in self._on_air:
-            if sent.lock_ns == now_ns and not sent.lock_reached and station not in sent.tried:
+            due = sent.lock_ns == now_ns and not sent.lock_reached and sent.sender is not station
+            if due and station not in sent.tried:
                 sent.tried.append(station)
                 self._try_lock(sent, station)
         locked = station.lock

@@ -145,8 +145,7 @@ class Sx1278:
             return True
         if not self.quiet:
             return address in _LIVE
-        entering = address == Register.OP_MODE and self._writing and Mode(mosi & MODE_BITS) in _ACTIVE
-        return entering and self._is_long_range_after(mosi)
+        return address == Register.OP_MODE and self._writing and Mode(mosi & MODE_BITS) in _ACTIVE
 
     @property
     def quiet(self) -> bool:
