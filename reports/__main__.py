@@ -25,10 +25,10 @@ def build(result_path: Path, directory: Path) -> Path:
         ReportError: when the result cannot be read or the directory not be written.
     """
     result = load(result_path)
-    drawn = plots(result)
     page_path = directory / "capacity.html"
     try:
         (directory / "plots").mkdir(parents=True, exist_ok=True)
+        drawn = plots(result)
         for name, svg in drawn.items():
             (directory / "plots" / f"{name}.svg").write_text(svg, encoding="utf-8")
         page_path.write_text(page(result, drawn), encoding="utf-8")

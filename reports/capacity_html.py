@@ -142,7 +142,7 @@ def _axis_cell(capacity: Capacity) -> str:
 
 def _bound_text(capacity: Capacity) -> str:
     if capacity["smallest_failed"] is None and capacity["settled"]:
-        return f"{words(capacity['ceiling_reason'])}: the axis ends at {capacity['ceiling']}"
+        return f"{words(capacity['ceiling_reason'])} (end of the axis)"
     return words(capacity["bound_by"] or "not known")
 
 
@@ -157,7 +157,8 @@ def _confidence(confidence: Confidence | None, word: str) -> str:
 
 def _search_story(capacity: Capacity) -> str:
     sentences = [
-        f"{len(capacity['probes'])} probes; criteria: {'; '.join(capacity['criteria']) or 'none'}.",
+        f"{len(capacity['probes'])} probes; criteria: {'; '.join(capacity['criteria']) or 'none'}; "
+        f"the axis ends at {number(capacity['ceiling'])} ({words(capacity['ceiling_reason'])}).",
     ]
     if not capacity["settled"]:
         sentences.append(
@@ -404,10 +405,22 @@ def _provenance(result: CapacityResult) -> str:
         caption="Data sets",
     )
     traces = _table(
-        ["Trial", "#Virtual, s", "#Wall, s", "Trace SHA-256", "Firmware SHA-256"],
+        [
+            "Trial",
+            "#Sensors per Uno",
+            "#Unos per Pi",
+            "#Seed",
+            "#Virtual, s",
+            "#Wall, s",
+            "Trace SHA-256",
+            "Firmware SHA-256",
+        ],
         [
             [
                 trial["name"],
+                number(trial["sensors_per_uno"]),
+                number(trial["unos_per_pi"]),
+                str(trial["seed"]),
                 number(trial["virtual_s"]),
                 number(trial["wall_s"]),
                 _code(trial["trace_sha256"]),

@@ -41,6 +41,7 @@ from reports.style import (
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
+    "text.parse_math": False,
     "font.size": 10.0,
     "text.color": INK,
     "axes.edgecolor": RULE,
