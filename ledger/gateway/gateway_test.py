@@ -512,4 +512,4 @@ class GatewayMachine(RuleBasedStateMachine):
 
 
 TestGatewayMachine = GatewayMachine.TestCase
-TestGatewayMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestGatewayMachine.settings = settings(max_examples=60, stateful_step_count=40)

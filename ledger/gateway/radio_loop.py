@@ -91,11 +91,17 @@ class RadioLoop:
         return effects + self._spent()
 
     def handle(self, message: Message, now_ns: int) -> list[Effect]:
-        """Passes on what is not the radio's (peers, ticks); a tick also makes sure that the chip is alive."""
+        """Passes on what is not the radio's (peers, ticks); a tick also makes sure that the radio is alive."""
         effects = self._recover(now_ns)
-        if not effects and not self.on_air and isinstance(message, Tick) and not self._driver.is_receiving():
-            effects = self._restart("the radio did not listen any more")
+        if isinstance(message, Tick) and not effects and not self.on_air:
+            effects = self._look_after(now_ns)
         return effects + self._spent() + self._gateway.handle(message, now_ns)
+
+    def _look_after(self, now_ns: int) -> list[Effect]:
+        if not self._driver.is_receiving():
+            return self._restart("the radio did not listen any more")
+        # A missed edge leaves DIO0 high for ever, and no other would follow.
+        return self._receive(now_ns)
 
     def _receive(self, now_ns: int) -> list[Effect]:
         if self.on_air:

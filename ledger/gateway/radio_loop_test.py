@@ -135,6 +135,12 @@ def test_a_chip_that_lost_its_supply_is_configured_again_at_a_tick(bench: Bench)
     assert faults(bench.loop.handle(Tick(), 1)) == []
 
 
+def test_a_packet_whose_edge_was_missed_is_found_at_a_tick(bench: Bench) -> None:
+    bench.chip.packet_arrives(b"frame")
+    assert without_spending(bench.loop.handle(Tick(), 0)) == [Transmit(b"ack frame")]
+    assert bench.gateway.messages == [FrameReceived(b"frame", -10_000, 500), Tick()]
+
+
 def test_a_chip_that_is_gone_is_told_and_tried_again(bench: Bench) -> None:
     bench.chip.loses_supply()
     bench.chip.registers[0x42] = 0
