@@ -186,7 +186,7 @@ class MainsSignal:
 
     def _rest(self, cycle: int, *pins: list[AnalogSegment]) -> None:
         for pin in pins:
-            pin.append(AnalogSegment(cycle, self.transducers.bias_uv, 0, 0, 0))
+            pin.append(AnalogSegment(cycle, self.transducers.bias_uv))
 
     def _check(self, what: str, unit: str, rms_milli: list[int]) -> None:
         scale = self.transducers.current_uv_per_a if unit == "A" else self.transducers.voltage_uv_per_v
