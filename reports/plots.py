@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from reports.model import Capacity, CapacityResult, FreeResource, RadioUse, Trial
 from reports.style import (
     AXIS_NAMES,
+    BLUE,
     CAUSE_COLOURS,
     FAILED,
     FONT_STACK,
@@ -33,6 +34,7 @@ from reports.style import (
     SURFACE,
     TIER_NAMES,
     TRACK,
+    VERMILLION,
     number,
     percent,
     words,
@@ -72,6 +74,9 @@ _STYLE: dict[Any, Any] = {
 }
 
 _WIDTH_IN = 8.2
+_MOST_ROWS = 30
+_LINE_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+_FAN_INS = ("sensors_per_uno", "unos_per_pi")
 _SIGNS = {">=": "\u2265", "<=": "\u2264", ">": ">", "<": "<"}
 _CRITERION = re.compile(r"\s*(\w+)\s*([<>]=?)\s*([0-9.]+)\s*$")
 
@@ -122,33 +127,34 @@ def fan_in(capacity: Capacity) -> str | None:
 
 
 def missing(trials: Sequence[Trial]) -> str | None:
-    """Where missing readings went, as a share of those injected, stacked by cause; one bar per size."""
-    counts: dict[tuple[int, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    injected: dict[tuple[int, int], int] = defaultdict(int)
-    for trial in trials:
-        size = (trial["unos_per_pi"], trial["sensors_per_uno"])
-        readings = trial["readings"]
-        injected[size] += readings["injected"]
-        for cause, count in [*readings["missing_by_cause"].items(), ("unaccounted", readings["unaccounted"])]:
-            counts[size][cause] += count
-    sizes = sorted(size for size in injected if injected[size] > 0)
-    if not sizes:
+    """Where missing readings went, as a share of those injected, stacked by cause; one bar per trial."""
+    counted = [trial for trial in trials if trial["readings"]["injected"] > 0]
+    if not counted:
         return None
-    found = {cause for size in sizes for cause, count in counts[size].items() if count}
+    most = sorted(counted, key=lambda trial: -trial["readings"]["missing"] / trial["readings"]["injected"])
+    chosen = {trial["name"] for trial in most[:_MOST_ROWS]}
+    shown = [trial for trial in counted if trial["name"] in chosen]
+    counts = [
+        {**trial["readings"]["missing_by_cause"], "unaccounted": trial["readings"]["unaccounted"]}
+        for trial in shown
+    ]
+    found = {cause for count in counts for cause in count if count[cause]}
     causes = [cause for cause in CAUSE_COLOURS if cause in found] + sorted(found - set(CAUSE_COLOURS))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        rows = range(len(sizes))
-        starts = [0.0] * len(sizes)
+        rows = range(len(shown))
+        starts = [0.0] * len(shown)
         for cause in causes:
-            shares = [100 * counts[size][cause] / injected[size] for size in sizes]
-            colour = CAUSE_COLOURS.get(cause, OTHER_CAUSE)
+            shares = [
+                100 * count.get(cause, 0) / trial["readings"]["injected"]
+                for trial, count in zip(shown, counts, strict=True)
+            ]
             axes.barh(
                 rows,
                 shares,
                 left=starts,
-                color=colour,
+                color=CAUSE_COLOURS.get(cause, OTHER_CAUSE),
                 height=0.66,
                 label=words(cause),
                 edgecolor=SURFACE,
@@ -166,13 +172,18 @@ def missing(trials: Sequence[Trial]) -> str | None:
                 fontsize=9,
             )
         axes.set_xlim(0, max(starts) * 1.12 or 1.0)
-        _named_rows(axes, [_size_name(size) for size in sizes])
+        _named_rows(axes, [_cut(trial["name"]) for trial in shown])
         axes.set_xlabel("readings missing from the server's ledger, % of those injected")
-        axes.set_title("Where missing readings went", pad=26 if causes else 10)
+        more = (
+            f" ({len(shown)} trials of {len(counted)}, those that miss most)"
+            if len(shown) < len(counted)
+            else ""
+        )
+        axes.set_title(f"Where missing readings went{more}", pad=26 if causes else 10)
         if causes:
             _legend_above(axes, len(causes))
 
-    return _render("missing", 1.35 + 0.3 * len(sizes), draw)
+    return _render("missing", 1.35 + 0.3 * len(shown), draw)
 
 
 def free(resources: Sequence[FreeResource]) -> str | None:
@@ -212,39 +223,34 @@ def free(resources: Sequence[FreeResource]) -> str | None:
 
 
 def latency(result: CapacityResult) -> str | None:
-    """Distribution of the time from snapshot to the server's ledger, one line per size."""
-    held, failed = _bracket_sizes(result)
-    lines: dict[tuple[int, int], list[tuple[float, float]]] = {}
-    for trial in result["trials"]:
-        size = (trial["unos_per_pi"], trial["sensors_per_uno"])
-        kept = trial["latency"]["percentiles"] if trial["latency"] else []
-        if kept and size not in lines:
-            lines[size] = [(entry["seconds"], entry["percent"]) for entry in kept]
-    if not lines:
+    """Distribution of the time from snapshot to the server's ledger, one line per trial."""
+    timed = [
+        (trial, trial["latency"]["percentiles"])
+        for trial in result["trials"]
+        if trial["latency"] and trial["latency"]["percentiles"]
+    ]
+    if not timed:
         return None
+    named = _trials_to_name([trial for trial, _ in timed], result)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        held_colours = iter([HELD, GREEN, PURPLE, SKY] * len(lines))
-        for size, points in sorted(lines.items()):
-            seconds = [max(point[0], 0.001) for point in points]
-            shares = [point[1] for point in points]
-            if size in held:
-                name = f"{_size_name(size)} (held)"
-                axes.plot(seconds, shares, color=next(held_colours), linewidth=2.2, zorder=4, label=name)
-            elif size in failed:
-                name = f"{_size_name(size)} (failed)"
-                axes.plot(
-                    seconds,
-                    shares,
-                    color=FAILED,
-                    linewidth=2.2,
-                    linestyle=(0, (5, 1.5)),
-                    zorder=3,
-                    label=name,
-                )
-            else:
+        colours = iter(_LINE_COLOURS)
+        for trial, percentiles in timed:
+            seconds = [max(entry["seconds"], 0.001) for entry in percentiles]
+            shares = [entry["percent"] for entry in percentiles]
+            if trial["name"] not in named:
                 axes.plot(seconds, shares, color=RULE, linewidth=1.2, zorder=2)
+                continue
+            axes.plot(
+                seconds,
+                shares,
+                color=next(colours),
+                linewidth=2.2,
+                linestyle="-" if trial["holds"] else (0, (5, 1.5)),
+                zorder=3,
+                label=f"{_cut(trial['name'])} ({'held' if trial['holds'] else 'failed'})",
+            )
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(float(value))))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -252,8 +258,7 @@ def latency(result: CapacityResult) -> str | None:
         axes.set_xlabel("time from snapshot on the Uno to the server's ledger, s")
         axes.set_ylabel("readings that had arrived, %")
         axes.set_title("How long a reading takes")
-        if held or failed:
-            axes.legend(loc="lower right")
+        axes.legend(loc="lower right")
 
     return _render("latency", 3.6, draw)
 
@@ -264,7 +269,6 @@ def airtime(result: CapacityResult) -> str | None:
     radio = trial["radio"] if trial else None
     if trial is None or radio is None or not radio["stations"]:
         return None
-    size = _size_name((trial["unos_per_pi"], trial["sensors_per_uno"]))
     stations = sorted(
         radio["stations"],
         key=lambda station: (station["role"] != "gateway", -station["duty_ppm"], station["name"]),
@@ -301,7 +305,7 @@ def airtime(result: CapacityResult) -> str | None:
         axes.set_xlim(0, 1.45 * max(_right_edges(radio), default=1.0))
         axes.set_xlabel("time on air, % of the trial (red mark: duty limit)")
         more = f"; the {len(shown)} busiest of {len(stations)} stations" if len(stations) > len(shown) else ""
-        axes.set_title(f"Time on air at {size}{more}")
+        axes.set_title(f"Time on air: {_cut(trial['name'])}{more}")
 
     return _render("airtime", 1.15 + 0.27 * len(shown), draw)
 
@@ -446,9 +450,9 @@ def _pressure_colour(used_percent: float) -> str:
     return FAILED if used_percent > 80 else ORANGE if used_percent > 50 else HELD
 
 
-def _size_name(size: tuple[int, int]) -> str:
-    unos, sensors = size
-    return f"{unos} Uno{'s' * (unos != 1)} \u00d7 {sensors} sensor{'s' * (sensors != 1)}"
+def _cut(name: str) -> str:
+    """A name short enough to stand beside a plot."""
+    return name if len(name) <= 42 else name[:41] + "\u2026"
 
 
 def _fixed(capacity: Capacity) -> str:
@@ -462,28 +466,33 @@ def _right_edges(radio: RadioUse) -> list[float]:
     ]
 
 
-def _size_at(capacity: Capacity, size: int) -> tuple[int, int] | None:
-    at = {**capacity["fixed"], capacity["axis"]: size}
-    if "unos_per_pi" in at and "sensors_per_uno" in at:
-        return at["unos_per_pi"], at["sensors_per_uno"]
-    return None
-
-
-def _bracket_sizes(result: CapacityResult) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    held: set[tuple[int, int]] = set()
-    failed: set[tuple[int, int]] = set()
+def _bracket_sizes(result: CapacityResult) -> list[tuple[int, int]]:
+    """(Unos per Pi, sensors per Uno) of every held and failed side of a fan-in."""
+    sizes = []
     for capacity in result["capacities"]:
-        for size, into in [(capacity["largest_held"], held), (capacity["smallest_failed"], failed)]:
-            if size is not None and (at := _size_at(capacity, size)) is not None:
-                into.add(at)
-    return held, failed
+        for size in (capacity["largest_held"], capacity["smallest_failed"]):
+            at = {**capacity["fixed"], capacity["axis"]: size}
+            unos, sensors = at.get("unos_per_pi"), at.get("sensors_per_uno")
+            if capacity["axis"] in _FAN_INS and unos is not None and sensors is not None:
+                sizes.append((unos, sensors))
+    return sizes
+
+
+def _at_size(trials: Iterable[Trial], size: tuple[int, int]) -> Trial | None:
+    return next((trial for trial in trials if (trial["unos_per_pi"], trial["sensors_per_uno"]) == size), None)
+
+
+def _trials_to_name(trials: Sequence[Trial], result: CapacityResult) -> set[str]:
+    """The trials that a reader looks for: all when they are few, otherwise those at a bracket's sides."""
+    if len(trials) <= len(_LINE_COLOURS):
+        return {trial["name"] for trial in trials}
+    at_sides = [_at_size(trials, size) for size in _bracket_sizes(result)]
+    chosen = [trial["name"] for trial in at_sides if trial is not None] or [trial["name"] for trial in trials]
+    return set(list(dict.fromkeys(chosen))[: len(_LINE_COLOURS)])
 
 
 def _trial_to_show(result: CapacityResult) -> Trial | None:
-    """The trial at the largest number of Unos that held; otherwise the largest trial with a radio."""
+    """The trial with the most Unos that held; otherwise the one with the most Unos. The first of equals."""
     with_radio = [trial for trial in result["trials"] if trial["radio"]]
-    held, _ = _bracket_sizes(result)
-    at_capacity = [trial for trial in with_radio if (trial["unos_per_pi"], trial["sensors_per_uno"]) in held]
-    return max(
-        at_capacity or with_radio, key=lambda trial: (trial["unos_per_pi"], -trial["seed"]), default=None
-    )
+    held = [trial for trial in with_radio if trial["holds"]]
+    return max(held or with_radio, key=lambda trial: trial["unos_per_pi"], default=None)

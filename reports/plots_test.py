@@ -108,6 +108,25 @@ def test_causes_and_totals_of_missing_readings_are_named(sample: CapacityResult)
         assert word in shown
 
 
+def test_trials_at_one_size_are_told_apart_by_name(sample: CapacityResult) -> None:
+    first = sample["trials"][0]
+    sample["trials"] = [{**first, "name": "rig as it is"}, {**first, "name": "with a stranger on air"}]
+    for svg in (missing(sample["trials"]), latency(sample)):
+        assert "rig as it is" in texts(svg or "")
+        assert "with a stranger on air" in texts(svg or "")
+
+
+def test_of_many_trials_those_that_miss_most_are_shown(sample: CapacityResult) -> None:
+    trials = [copy.deepcopy(sample["trials"][0]) for _ in range(100)]
+    for number, trial in enumerate(trials):
+        trial["name"] = f"trial {number}"
+        trial["readings"].update({"injected": 1000, "missing": number, "missing_by_cause": {"radio": number}})
+    shown = texts(missing(trials) or "")
+    assert "30 trials of 100" in shown
+    assert "trial 99" in shown
+    assert "trial 42" not in shown
+
+
 def test_free_says_what_is_free_and_never_less_than_nothing(sample: CapacityResult) -> None:
     resource = copy.deepcopy(sample["free"][0])
     quarter, over = {**resource, "used": 25, "total": 100}, {**resource, "used": 130, "total": 100}
