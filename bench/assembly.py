@@ -8,8 +8,11 @@ from bench import keys
 from bench.oracle import MeterTruth
 from bench.pi.uplink import Uplink, UplinkPlan
 from bench.pi.virtual import VirtualPi
+from bench.radio import airtime
+from bench.radio.intruder import Intruder
 from bench.radio.loss import GilbertLoss, IndependentLoss, LossPlan
 from bench.radio.medium import Medium
+from bench.radio.modulation import Modulation
 from bench.radio.propagation import FixedLinks
 from bench.radio.sx1278 import Sx1278
 from bench.rig.calibration import load_calibration
@@ -45,7 +48,7 @@ class VirtualRig:
     unos: list[VirtualUno] = field(default_factory=list)
     pis: dict[str, VirtualPi] = field(default_factory=dict)
     uplinks: list[Uplink] = field(default_factory=list)
-    media: list[Medium] = field(default_factory=list)
+    intruders: list[Intruder] = field(default_factory=list)
     meters: list[MeterTruth] = field(default_factory=list)
     data_sha256: dict[str, str] = field(default_factory=dict)
     calibrations: list[str] = field(default_factory=list)
@@ -65,6 +68,8 @@ class VirtualRig:
             uplink.open()
         for uno in self.unos:
             uno.power_on()
+        for intruder in self.intruders:
+            intruder.start()
 
     def close(self) -> None:
         """Let go of the databases."""
@@ -85,8 +90,8 @@ class Stage:
     until_ns: int
 
 
-def assemble(rig: Rig, stage: Stage) -> VirtualRig:
-    """Build all seats of a rig.
+def assemble(rig: Rig, stage: Stage, intruder_period_ns: int | None = None) -> VirtualRig:
+    """Build all seats of a rig, and an intruder on every branch's channel when it has a period.
 
     Raises DatasetError, S0Error or MainsError for data that a sensor cannot play.
     """
@@ -97,7 +102,9 @@ def assemble(rig: Rig, stage: Stage) -> VirtualRig:
     first_id = 1
     for branch in rig.branches:
         ids = range(first_id, first_id + branch.uno.count)
-        _add_branch(assembled, branch, ids, registry, stage)
+        medium = _add_branch(assembled, branch, ids, registry, stage)
+        if intruder_period_ns is not None:
+            assembled.intruders.append(_intruder(branch, medium, stage, intruder_period_ns))
         first_id = ids.stop
     return assembled
 
@@ -118,12 +125,13 @@ def _pi_name(branch: Branch) -> str:
     return f"{branch.name}/pi"
 
 
-def _add_branch(assembled: VirtualRig, branch: Branch, ids: range, registry: Registry, stage: Stage) -> None:
+def _add_branch(
+    assembled: VirtualRig, branch: Branch, ids: range, registry: Registry, stage: Stage
+) -> Medium:
     name = _pi_name(branch)
     seed = stage.seed.child("branch", branch.name)
     links = FixedLinks(branch.radio.path_loss_cdb)
     medium = Medium(seed.child("medium"), stage.trace, stage.simulation, links, loss=_loss(branch.radio))
-    assembled.media.append(medium)
     pi = _pi(name, branch, ids, registry, medium, stage)
     uplink = Uplink(
         f"{branch.name}/uplink", _uplink_plan(branch), seed.child("uplink"), stage.simulation, stage.trace
@@ -144,6 +152,7 @@ def _add_branch(assembled: VirtualRig, branch: Branch, ids: range, registry: Reg
         interval_ns = uno.clock.ns_at(branch.uno.interval_s * CYCLE_HZ) - uno.clock.origin_ns
         assembled.unos.append(uno)
         assembled.meters.append(MeterTruth(uno.name, uno_id, interval_ns, truths))
+    return medium
 
 
 def _pi(name: str, branch: Branch, ids: range, registry: Registry, medium: Medium, stage: Stage) -> VirtualPi:
@@ -215,3 +224,16 @@ def _uplink_plan(branch: Branch) -> UplinkPlan:
         loss_ppm=uplink.loss_ppm,
         outages=tuple((outage.from_s * NS_PER_S, outage.to_s * NS_PER_S) for outage in uplink.outages),
     )
+
+
+def _intruder(branch: Branch, medium: Medium, stage: Stage, period_ns: int) -> Intruder:
+    radio = branch.radio
+    settings = _radio_settings(radio)
+    modulation = Modulation(
+        radio.frequency_hz,
+        radio.spreading_factor,
+        airtime.bandwidth_code_of_hz(radio.bandwidth_hz),
+        low_data_rate=settings.low_data_rate_optimize,
+    )
+    streams = stage.seed.child("intruder", branch.name)
+    return Intruder(f"{branch.name}/intruder", medium, stage.simulation, modulation, streams, period_ns)

@@ -4,16 +4,24 @@ from bench.capacity.criteria import CriterionError
 from bench.rig.problem import RigError
 from bench.sensors.dataset import DatasetError
 from bench.sensors.s0 import S0Error
+from bench.sensors.waveform import MainsError
 from bench.trial import TrialError
 from bench.uno.build import BuildError
 from bench.uno.image import ImageError
+from bench.uno.provisioning import ProvisioningError
+from ledger.gateway.sx1278 import RadioSettingError
 from ledger.store import StoreError
+from reports.model import ReportError
 
 USER_ERRORS = (
     BuildError,
     CriterionError,
     DatasetError,
     ImageError,
+    MainsError,
+    ProvisioningError,
+    RadioSettingError,
+    ReportError,
     RigError,
     S0Error,
     StoreError,

@@ -125,12 +125,14 @@ class Oracle:
         self._meters = {meter.name: meter for meter in meters}
         self._window_ns = window_ns
         self._boots: dict[str, list[_Boot]] = {meter.name: [] for meter in meters}
-        self._retries = 0
 
     @property
-    def retries(self) -> int:
-        """Transmissions of frames that had been sent before."""
-        return self._retries
+    def repeated(self) -> dict[str, int]:
+        """By Uno, the transmissions of frames that had been sent before."""
+        return {
+            name: sum(boot.sent.total() - len(boot.sent) for boot in boots)
+            for name, boots in self._boots.items()
+        }
 
     def __call__(self, record: Record) -> None:
         """Take one record of the trace in."""
@@ -151,7 +153,6 @@ class Oracle:
                 assert isinstance(plaintext, bytes)
                 boot.snapshots[counter] = record.t_ns, plaintext
             case "sent":
-                self._retries += counter in boot.sent
                 boot.sent[counter] += 1
             case "acked":
                 boot.acknowledged.add(counter)

@@ -68,7 +68,12 @@ def test_everything_delivered() -> None:
     story = Story().snapshots(0, 1, 2).then("sent", 0, 1, 1, 2).then("acked", 0, 1, 2)
     verdict = story.judged(*(entry(n, (n + 1) * INTERVAL_NS + n * NS_PER_S) for n in range(3)))
     assert (verdict.injected, verdict.in_server_ledger, verdict.altered, verdict.unaccounted) == (6, 6, 0, 0)
-    assert (verdict.delivered, verdict.missing, missing(verdict), story.oracle.retries) == (1.0, 0, {}, 1)
+    assert (verdict.delivered, verdict.missing, missing(verdict), story.oracle.repeated) == (
+        1.0,
+        0,
+        {},
+        {"uno-1": 1},
+    )
     assert verdict.latencies_ns == (0, NS_PER_S, 2 * NS_PER_S)
     assert (verdict.latency_ns(50), verdict.latency_ns(99), verdict.latency_ns(0)) == (
         NS_PER_S,

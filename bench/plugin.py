@@ -4,6 +4,7 @@ Without `--rig` it does nothing. With it and no other argument, the suites of `b
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--short", action="store_true", help="short trials and a coarse search, for CI")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Load the rig, so that a wrong rig file is told before anything runs."""
-    config.addinivalue_line("markers", "two_branches: the suite changes the rig to two branches")
     rig_path: Path | None = config.getoption("--rig")
     if rig_path is None:
         return
@@ -56,8 +57,14 @@ def pytest_configure(config: pytest.Config) -> None:
         short=config.getoption("--short"),
         directory=config.getoption("--report"),
         firmware=firmware,
-        reporter=Reporter(),
+        reporter=_reporter(config),
     )
+
+
+def _reporter(config: pytest.Config) -> Reporter:
+    """Progress goes where pytest writes its own, which output capturing leaves alone."""
+    terminal = config.get_terminal_writer()
+    return Reporter(partial(terminal.write, flush=True), is_terminal=terminal.hasmarkup)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

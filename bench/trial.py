@@ -40,6 +40,8 @@ class TrialPlan:
     seed: int
     window_ns: int
     directory: Path
+    intruder_period_ns: int | None = None
+    """How often an intruder attacks every branch's channel; None for a channel without one."""
 
     @property
     def drain_ns(self) -> int:
@@ -56,6 +58,7 @@ class PiFigures:
     longest_queue: int
     uplink_sent_bytes: int
     rejected: dict[str, int]
+    repeats: int
     spent: dict[str, int]
     blocks: int
 
@@ -82,7 +85,9 @@ class TrialOutcome:
     unos: dict[str, UnoFigures]
     pis: dict[str, PiFigures]
     stations: dict[str, StationFigures]
+    repeated: dict[str, int]
     receptions: dict[str, int]
+    attacks: dict[str, int]
     heads: dict[str, tuple[str, ...]]
     ledger_bytes: int
     calibrations: tuple[str, ...]
@@ -149,7 +154,7 @@ def _assembled(
     plan: TrialPlan, firmware: FirmwareImage, simulation: Simulation, trace: Trace, until_ns: int
 ) -> Iterator[VirtualRig]:
     stage = Stage(Stream(plan.seed), firmware, plan.directory, simulation, trace, LEAD_IN_NS, until_ns)
-    rig = assemble(plan.rig, stage)
+    rig = assemble(plan.rig, stage, plan.intruder_period_ns)
     try:
         yield rig
     finally:
@@ -179,7 +184,7 @@ def _outcome(
     return TrialOutcome(
         plan=plan,
         verdict=oracle.judge(server, waiting),
-        retries=oracle.retries,
+        retries=sum(oracle.repeated.values()),
         virtual_ns=until_ns,
         wall_s=time.perf_counter() - began_s,
         trace_sha256=trace_sha256,
@@ -191,18 +196,28 @@ def _outcome(
                 longest_queue=pi.runner.machine.longest_queue,
                 uplink_sent_bytes=pi.runner.uplink_sent_bytes,
                 rejected=dict(sorted(pi.runner.rejected.items())),
+                repeats=pi.runner.repeats,
                 spent=dict(sorted(pi.runner.spent.items())),
                 blocks=len(pi.runner.accepted_ns),
             )
             for name, pi in rig.pis.items()
         },
         stations=count.stations(),
+        repeated=oracle.repeated,
         receptions=dict(sorted(count.receptions.items())),
+        attacks=_attacks(rig),
         heads={name: tuple(head.hex() for head in store.heads()) for name, store in rig.stores()},
         ledger_bytes=sum(len(block.raw) for block in rig.server_store.blocks()),
         calibrations=tuple(rig.calibrations),
         notes=tuple(rig.notes),
     )
+
+
+def _attacks(rig: VirtualRig) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for intruder in rig.intruders:
+        total.update({attack.value: count for attack, count in intruder.attacks.items()})
+    return dict(total)
 
 
 def _entries(store: SqliteStore, accepted_ns: dict[bytes, int]) -> Iterator[LedgerEntry]:

@@ -30,11 +30,17 @@ DARK_NEUTRALS: Final = {
     "surface": "#1a222b",
 }
 
+ACCENTS: Final = {"blue": BLUE, "vermillion": VERMILLION, "green": GREEN}
+
 FONT_STACK: Final = "system-ui, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif"
 
 TIER_NAMES: Final = {"uno": "Uno", "radio": "Radio", "pi": "Pi", "server": "Server"}
 
-AXIS_NAMES: Final = {"sensors_per_uno": "sensors per Uno", "unos_per_pi": "Unos per Pi"}
+AXIS_NAMES: Final = {
+    "sensors_per_uno": "sensors per Uno",
+    "unos_per_pi": "Unos per Pi",
+    "frames_per_minute": "frames per minute and Uno",
+}
 
 CAUSE_COLOURS: Final = {
     "radio": BLUE,
@@ -50,8 +56,8 @@ OTHER_CAUSE: Final = MUTED
 
 
 def adaptive(svg: str) -> str:
-    """The picture with its neutral colours taken from the page that it stands in."""
-    for name, colour in NEUTRALS.items():
+    """The picture with its colours taken from the page that it stands in, where the page sets them."""
+    for name, colour in {**NEUTRALS, **ACCENTS}.items():
         svg = svg.replace(colour, f"var(--{name}, {colour})")
     return svg
 

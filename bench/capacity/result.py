@@ -50,10 +50,11 @@ class Tier(enum.StrEnum):
 
 
 class Axis(enum.StrEnum):
-    """A fan-in that is searched."""
+    """A size that is searched."""
 
     SENSORS_PER_UNO = "sensors_per_uno"
     UNOS_PER_PI = "unos_per_pi"
+    FRAMES_PER_MINUTE = "frames_per_minute"
 
 
 class Question(enum.StrEnum):

@@ -19,7 +19,7 @@ from ledger.effects import (
     Transmit,
     WakeAt,
 )
-from ledger.messages import FromPeer, Message, PeerDown, PeerUp, Tick
+from ledger.messages import FromPeer, NodeMessage, PeerDown, PeerUp, Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class RadioInterrupt:
     """DIO0 of the gateway's radio has risen."""
 
 
-Handle = Callable[[Message | RadioInterrupt, int], Sequence[Effect]]
+Handle = Callable[[NodeMessage | RadioInterrupt, int], Sequence[Effect]]
 Transmission = Callable[[bytes, int], Sequence[Effect]]
 Charge = Callable[[Spent], int]
 
@@ -49,11 +49,12 @@ class LedgerRunner:
         transmit: Transmission | None = None,
     ) -> None:
         self.name = name
-        self.machine = Machine[Message | RadioInterrupt, Effect](
+        self.machine = Machine[NodeMessage | RadioInterrupt, Effect](
             name, simulation, handle, self._cost_ns, self._perform
         )
         self.rejected: Counter[str] = Counter()
         self.spent: Counter[str] = Counter()
+        self.repeats = 0
         self.accepted_ns: dict[bytes, int] = {}
         self._simulation = simulation
         self._trace = trace
@@ -102,6 +103,7 @@ class LedgerRunner:
                     "block_stored", block=block_hash, issuer=issuer, seq=seq, readings=readings, own=own
                 )
             case ReadingStored(uno_id, boot_epoch, counter, repeat):
+                self.repeats += repeat
                 self._record(
                     "reading_stored", uno_id=uno_id, epoch=boot_epoch, counter=counter, repeat=repeat
                 )

@@ -13,7 +13,7 @@ from ledger.gateway.gateway import BatchRule, Gateway
 from ledger.gateway.radio_loop import RadioLoop
 from ledger.gateway.sx1278 import RadioSettings
 from ledger.gateway.sx1278 import Sx1278 as Driver
-from ledger.messages import Message, Tick
+from ledger.messages import NodeMessage, Tick
 from ledger.node import Node
 from ledger.registry import Registry
 from ledger.store.sqlite import SqliteStore
@@ -90,7 +90,7 @@ class VirtualPi:
         if high:
             self.runner.machine.post(RadioInterrupt())
 
-    def _handle(self, message: Message | RadioInterrupt, now_ns: int) -> Sequence[Effect]:
+    def _handle(self, message: NodeMessage | RadioInterrupt, now_ns: int) -> Sequence[Effect]:
         if isinstance(message, RadioInterrupt):
             return self._loop.dio0_rose(now_ns)
         return self._loop.handle(message, now_ns)

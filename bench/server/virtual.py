@@ -3,10 +3,12 @@
 Its processor is not charged: a server is sized by its operator, and no figure of this seat is a calibration.
 """
 
-from bench.pi.runner import LedgerRunner
+from bench.pi.runner import LedgerRunner, RadioInterrupt
 from bench.pi.uplink import Uplink
 from bench.world.simulation import Simulation
 from bench.world.trace import Trace
+from ledger.effects import NodeEffect
+from ledger.messages import NodeMessage
 from ledger.node import Node
 
 
@@ -16,8 +18,12 @@ class VirtualServer:
     def __init__(self, name: str, node: Node, simulation: Simulation, trace: Trace) -> None:
         self.name = name
         self.node = node
-        self.runner = LedgerRunner(name, node.handle, simulation, trace, charge=lambda _spent: 0)
+        self.runner = LedgerRunner(name, self._handle, simulation, trace, charge=lambda _spent: 0)
 
     def join(self, uplink: Uplink, gateway: str) -> None:
         """Take the server's end of a branch's uplink."""
         self.runner.join(uplink, gateway)
+
+    def _handle(self, message: NodeMessage | RadioInterrupt, now_ns: int) -> list[NodeEffect]:
+        assert not isinstance(message, RadioInterrupt), "a server has no radio"
+        return self.node.handle(message, now_ns)

@@ -188,11 +188,14 @@ class VirtualUno:
             case Stop.UART:
                 self._attend_console(self._core.uart_byte)
             case Stop.FAULT:
-                fault = self._core.fault
-                where = self._image.symbol_at(fault.program_counter)
-                self._fault = f"{fault.kind} at {fault.program_counter:#06x} ({where}), cycle {fault.cycle}"
+                self._fault = self._told_fault()
                 self._record("fault", reason=self._fault)
         self._attending = False
+
+    def _told_fault(self) -> str:
+        fault = self._core.fault
+        assert fault is not None, "the core stopped for a fault and does not tell it"
+        return f"{fault.kind} at {fault.program_counter:#06x}, cycle {fault.cycle}"
 
     def _attend_pin(self, pin: Pin, high: bool) -> None:
         if pin is RADIO_RESET:

@@ -1,0 +1,56 @@
+"""How many sensors can one Uno serve, how many Unos one Pi, and what binds each?"""
+
+import allure
+
+from bench.campaign import Campaign
+from bench.capacity.result import Axis
+from bench.capacity.search import Plan
+from bench.rig.model import S0_PINS
+from bench.suites.evidence import attach_plots
+
+pytestmark = allure.suite("fan-in")
+
+_MOST_UNOS = 1024
+
+
+@allure.title("Sensors per Uno")
+def test_sensors_per_uno(campaign: Campaign) -> None:
+    kind = campaign.rig.branches[0].sensors[0].kind
+    ceiling = S0_PINS if kind == "s0" else 2
+    capacity = campaign.search(
+        Axis.SENSORS_PER_UNO,
+        "sensors per Uno",
+        Plan(
+            ceiling=ceiling,
+            ceiling_reason=f"an Uno has pins for {ceiling} {kind} sensors",
+            seed=campaign.seed,
+            confirmations=campaign.confirmations,
+        ),
+        lambda size: campaign.rig.with_changes(sensors_per_uno=size),
+        fixed={Axis.UNOS_PER_PI: campaign.fan_in()[Axis.UNOS_PER_PI]},
+        window_s=campaign.search_window_s,
+    )
+    attach_plots(campaign)
+    assert capacity.settled
+    assert capacity.largest_held is not None, f"not even one sensor: bound by {capacity.bound_by}"
+
+
+@allure.title("Unos per Pi")
+def test_unos_per_pi(campaign: Campaign) -> None:
+    capacity = campaign.search(
+        Axis.UNOS_PER_PI,
+        "Unos per Pi",
+        Plan(
+            ceiling=_MOST_UNOS,
+            ceiling_reason=f"searched up to {_MOST_UNOS}",
+            seed=campaign.seed,
+            start=campaign.rig.branches[0].uno.count,
+            confirmations=campaign.confirmations,
+        ),
+        lambda size: campaign.rig.with_changes(unos=size),
+        fixed={Axis.SENSORS_PER_UNO: campaign.fan_in()[Axis.SENSORS_PER_UNO]},
+        window_s=campaign.search_window_s,
+    )
+    attach_plots(campaign)
+    assert capacity.settled
+    assert capacity.largest_held is not None, f"not even one Uno: bound by {capacity.bound_by}"

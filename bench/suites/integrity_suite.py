@@ -1,0 +1,104 @@
+"""Is every reading in the server's ledger, unaltered, once, and can that be audited?"""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import allure
+import pytest
+
+from bench.campaign import BASELINE, Campaign
+from bench.capacity.figures import broken, figures_of
+from bench.suites.evidence import attach_plots, attach_trial
+from bench.trial import TrialOutcome
+from bench.world.streams import Stream
+
+pytestmark = allure.suite("integrity")
+
+_FLIPS = 24
+
+
+@pytest.fixture(scope="module")
+def baseline(campaign: Campaign) -> TrialOutcome:
+    """The rig as its file describes it."""
+    return campaign.trial(BASELINE)
+
+
+def audit(database: Path) -> subprocess.CompletedProcess[str]:
+    """What `ledger verify` says, as an operator would run it."""
+    command = [sys.executable, "-m", "ledger.cli", "verify", str(database)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@allure.title("Every reading is accounted for, and none is altered")
+def test_every_reading_is_accounted_for(campaign: Campaign, baseline: TrialOutcome) -> None:
+    attach_trial(campaign, baseline)
+    verdict = baseline.verdict
+    assert verdict.injected > 0
+    assert verdict.altered == 0, verdict.examples
+    assert verdict.unaccounted == 0
+
+
+@allure.title("Every criterion of the rig file holds")
+def test_criteria_hold(campaign: Campaign, baseline: TrialOutcome) -> None:
+    attach_plots(campaign)
+    figures = figures_of(baseline)
+    faults = broken(campaign.rig.criteria.values(), figures)
+    assert not faults, [f"{criterion}: found {figures[criterion.name]}" for criterion in faults]
+
+
+@allure.title("The same seed gives the same trace, another seed another one")
+def test_trial_is_repeatable(campaign: Campaign) -> None:
+    window_s = 3 * max(branch.uno.interval_s for branch in campaign.rig.branches)
+    first = campaign.trial("repeatable", window_s=window_s)
+    again = campaign.trial("repeated", window_s=window_s)
+    other = campaign.trial("another seed", window_s=window_s, seed=campaign.seed + 1)
+    assert first.trace_sha256 == again.trace_sha256
+    assert first.trace_sha256 != other.trace_sha256
+
+
+@allure.title("All ledgers end with the same heads, and pass their audit")
+def test_ledgers_agree(baseline: TrialOutcome) -> None:
+    assert len(set(baseline.heads.values())) == 1, baseline.heads
+    databases = sorted(baseline.plan.directory.glob("*.db"))
+    assert len(databases) == 1 + len(baseline.pis)
+    for database in databases:
+        finished = audit(database)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+@allure.title("A single changed byte of a stored block is found and its block named")
+def test_changed_bytes_are_found(campaign: Campaign, baseline: TrialOutcome, tmp_path: Path) -> None:
+    content = baseline.server_database.read_bytes()
+    connection = sqlite3.connect(f"file:{baseline.server_database}?mode=ro", uri=True)
+    blocks: list[tuple[bytes, bytes]] = connection.execute("SELECT hash, raw FROM block").fetchall()
+    connection.close()
+    # Long blocks lie in pieces on several pages; short ones can be found whole and changed in place.
+    found = [(block_hash, raw, content.find(raw)) for block_hash, raw in blocks]
+    whole = [(block_hash, raw, at) for block_hash, raw, at in found if at >= 0]
+    assert whole, "no stored block lies in one piece"
+    draws = Stream(campaign.seed, "changed bytes")
+    for index in range(_FLIPS):
+        block_hash, raw, at = whole[draws.below(len(whole), 3 * index)]
+        changed = bytearray(content)
+        changed[at + draws.below(len(raw), 3 * index + 1)] ^= 1 + draws.below(255, 3 * index + 2)
+        database = tmp_path / f"changed-{index}.db"
+        database.write_bytes(changed)
+        finished = audit(database)
+        assert finished.returncode == 1, finished.stdout + finished.stderr
+        assert block_hash.hex()[:12] in finished.stdout + finished.stderr
+        assert "Traceback" not in finished.stderr
+
+
+@allure.title("An intruder's frames are refused and counted, and nothing valid is lost")
+def test_intruder_is_refused(campaign: Campaign) -> None:
+    outcome = campaign.trial("intruder", intruder_period_s=7)
+    attach_trial(campaign, outcome)
+    assert outcome.attacks.keys() >= {"replay", "altered", "truncated", "stranger", "forged_ack"}
+    refused = {reason for pi in outcome.pis.values() for reason in pi.rejected}
+    assert {"bad_tag", "unknown_meter"} <= refused
+    assert refused & {"truncated", "other_kind", "overlong"}
+    assert sum(pi.repeats for pi in outcome.pis.values()) > 0
+    assert (outcome.verdict.altered, outcome.verdict.unaccounted, outcome.verdict.foreign) == (0, 0, 0)
+    assert outcome.verdict.delivered >= 0.99

@@ -1,0 +1,36 @@
+"""How many readings can the rig as it is carry, and what binds?"""
+
+import allure
+
+from bench.campaign import Campaign
+from bench.capacity.result import Axis
+from bench.capacity.search import Plan
+from bench.rig.model import Rig
+from bench.suites.evidence import attach_plots
+
+pytestmark = allure.suite("throughput")
+
+_SHORTEST_INTERVAL_S = 5
+
+
+@allure.title("Frames per minute and Uno")
+def test_frames_per_minute(campaign: Campaign) -> None:
+    def rig_of(frames_per_minute: int) -> Rig:
+        return campaign.rig.with_changes(interval_s=-(-60 // frames_per_minute))
+
+    capacity = campaign.search(
+        Axis.FRAMES_PER_MINUTE,
+        "frames a minute and Uno",
+        Plan(
+            ceiling=60 // _SHORTEST_INTERVAL_S,
+            ceiling_reason=f"shortest interval of {_SHORTEST_INTERVAL_S} s",
+            seed=campaign.seed,
+            confirmations=campaign.confirmations,
+        ),
+        rig_of,
+        fixed=campaign.fan_in(),
+        window_s=300 if campaign.short else 900,
+    )
+    attach_plots(campaign)
+    assert capacity.settled
+    assert capacity.largest_held is not None, f"not even one frame a minute: bound by {capacity.bound_by}"
