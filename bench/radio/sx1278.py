@@ -55,9 +55,18 @@ _IMAGE_CALIBRATION_RUNNING: Final = 0x20
 _RSSI_OFFSET_CDB: Final = 16400  # LF port, below 525 MHz
 _PA_BOOST: Final = 0x80
 _PA_DAC_HIGH_POWER: Final = 0x07
-_DIO0_IRQ: Final = (Irq.RX_DONE, Irq.TX_DONE, Irq.CAD_DONE, Irq(0))
-_DIO1_IRQ: Final = (Irq.RX_TIMEOUT, Irq.FHSS_CHANGE_CHANNEL, Irq.CAD_DETECTED, Irq(0))
-_DIO3_IRQ: Final = (Irq.CAD_DONE, Irq.VALID_HEADER, Irq.PAYLOAD_CRC_ERROR, Irq(0))
+# What every SPI byte meets, as plain integers: enumerations would double its cost.
+_FIFO: Final = int(Register.FIFO)
+_IRQ_FLAGS: Final = int(Register.IRQ_FLAGS)
+_FIFO_ADDR_PTR: Final = int(Register.FIFO_ADDR_PTR)
+_DIO_MAPPING_1: Final = int(Register.DIO_MAPPING_1)
+_MODES: Final = tuple(Mode)
+_DIO_IRQ: Final = {
+    0: (6, (int(Irq.RX_DONE), int(Irq.TX_DONE), int(Irq.CAD_DONE), 0)),
+    1: (4, (int(Irq.RX_TIMEOUT), int(Irq.FHSS_CHANGE_CHANNEL), int(Irq.CAD_DETECTED), 0)),
+    3: (0, (int(Irq.CAD_DONE), int(Irq.VALID_HEADER), int(Irq.PAYLOAD_CRC_ERROR), 0)),
+}
+"""Place in RegDioMapping1 and meaning of its values, by pin."""
 
 
 class Sx1278:
@@ -126,7 +135,7 @@ class Sx1278:
             self._address = mosi & _ADDRESS_BITS
             self._writing = mosi >= _WRITE
             return 0
-        if address != Register.FIFO:
+        if address != _FIFO:
             self._address = (address + 1) & _ADDRESS_BITS
         if self._writing:
             self._write(address, mosi)
@@ -145,7 +154,7 @@ class Sx1278:
             return True
         if not self.quiet:
             return address in _LIVE
-        return address == Register.OP_MODE and self._writing and Mode(mosi & MODE_BITS) in _ACTIVE
+        return address == Register.OP_MODE and self._writing and _MODES[mosi & MODE_BITS] in _ACTIVE
 
     @property
     def quiet(self) -> bool:
@@ -162,9 +171,9 @@ class Sx1278:
 
     def dio_level(self, pin: int) -> bool:
         """Level of DIO0, DIO1 or DIO3."""
-        shift, table = {0: (6, _DIO0_IRQ), 1: (4, _DIO1_IRQ), 3: (0, _DIO3_IRQ)}[pin]
-        irq = table[self._lora[Register.DIO_MAPPING_1] >> shift & 3]
-        return self._long_range and bool(self._lora[Register.IRQ_FLAGS] & irq)
+        shift, irq_by_value = _DIO_IRQ[pin]
+        irq = irq_by_value[self._lora[_DIO_MAPPING_1] >> shift & 3]
+        return self._long_range and self._lora[_IRQ_FLAGS] & irq != 0
 
     @property
     def mode(self) -> Mode:
@@ -177,7 +186,7 @@ class Sx1278:
         return self._long_range and not self._access_shared
 
     def _read(self, address: int) -> int:
-        if address == Register.FIFO:
+        if address == _FIFO:
             return self._read_fifo()
         if address == Register.OP_MODE:
             return self._read_op_mode()
@@ -193,7 +202,7 @@ class Sx1278:
         return self._lora[address]
 
     def _write(self, address: int, value: int) -> None:
-        if address == Register.FIFO:
+        if address == _FIFO:
             self._write_fifo(value)
         elif address == Register.OP_MODE:
             self._write_op_mode(value)
@@ -224,15 +233,15 @@ class Sx1278:
     def _read_fifo(self) -> int:
         if self._mode is Mode.SLEEP:
             return 0
-        pointer = self._lora[Register.FIFO_ADDR_PTR]
-        self._lora[Register.FIFO_ADDR_PTR] = (pointer + 1) & 0xFF
+        pointer = self._lora[_FIFO_ADDR_PTR]
+        self._lora[_FIFO_ADDR_PTR] = (pointer + 1) & 0xFF
         return self._fifo[pointer]
 
     def _write_fifo(self, value: int) -> None:
         if self._mode is Mode.SLEEP:
             return
-        pointer = self._lora[Register.FIFO_ADDR_PTR]
-        self._lora[Register.FIFO_ADDR_PTR] = (pointer + 1) & 0xFF
+        pointer = self._lora[_FIFO_ADDR_PTR]
+        self._lora[_FIFO_ADDR_PTR] = (pointer + 1) & 0xFF
         self._fifo[pointer] = value
 
     def _read_modem_status(self) -> int:
@@ -269,7 +278,7 @@ class Sx1278:
         return bool(value & LONG_RANGE) if value & MODE_BITS == Mode.SLEEP else self._long_range
 
     def _write_op_mode(self, value: int) -> None:
-        wanted = Mode(value & MODE_BITS)
+        wanted = _MODES[value & MODE_BITS]
         long_range = self._is_long_range_after(value)
         self._access_shared = bool(value & ACCESS_SHARED) and long_range
         self._low_frequency = bool(value & LOW_FREQUENCY)
@@ -341,7 +350,7 @@ class Sx1278:
         lora = self._lora
         base, length = lora[Register.FIFO_TX_BASE_ADDR], lora[Register.PAYLOAD_LENGTH]
         return Packet(
-            payload=bytes(self._fifo[(base + offset) & 0xFF] for offset in range(length)),
+            payload=bytes((self._fifo * 2)[base : base + length]),
             coding_rate=lora[Register.MODEM_CONFIG_1] >> 1 & 7,
             crc=bool(lora[Register.MODEM_CONFIG_2] & 0x04),
             preamble_symbols=lora[Register.PREAMBLE_MSB] << 8 | lora[Register.PREAMBLE_LSB],
@@ -376,8 +385,9 @@ class Sx1278:
     def packet_received(self, reception: Reception) -> None:
         """A packet came in to its end."""
         lora, start, payload = self._lora, self._receive_address, reception.payload
-        for offset, octet in enumerate(payload):
-            self._fifo[(start + offset) & 0xFF] = octet
+        beyond = max(0, start + len(payload) - 256)
+        self._fifo[start : start + len(payload) - beyond] = payload[: len(payload) - beyond]
+        self._fifo[:beyond] = payload[len(payload) - beyond :]
         self._receive_address = (start + len(payload)) & 0xFF
         lora[Register.FIFO_RX_CURRENT_ADDR] = start
         lora[Register.FIFO_RX_BYTE_ADDR] = (self._receive_address - 1) & 0xFF
@@ -385,7 +395,7 @@ class Sx1278:
         quarters = max(-128, min(127, (reception.snr_cdb + 12) // 25))
         lora[Register.PKT_SNR_VALUE] = quarters & 0xFF
         lora[Register.PKT_RSSI_VALUE] = _rssi_register(reception.level_cdbm - min(quarters, 0) * 25)
-        irq = Irq.RX_DONE
+        irq = int(Irq.RX_DONE)
         if reception.intact or not reception.crc:
             self._count(Register.RX_PACKET_CNT_MSB)
         else:
@@ -429,8 +439,8 @@ class Sx1278:
         count = (lora[register_msb] << 8 | lora[register_msb + 1]) + 1 & 0xFFFF
         lora[register_msb], lora[register_msb + 1] = count >> 8, count & 0xFF
 
-    def _raise(self, irq: Irq) -> None:
-        self._lora[Register.IRQ_FLAGS] |= irq & ~self._lora[Register.IRQ_FLAGS_MASK] & 0xFF
+    def _raise(self, irq: int) -> None:
+        self._lora[_IRQ_FLAGS] |= irq & ~self._lora[Register.IRQ_FLAGS_MASK]
         self._update_pins()
 
     def _update_pins(self) -> None:
