@@ -1,4 +1,4 @@
-"""Builds Uno firmware with plain avr-gcc: the sketch on Debian's Arduino core, and images of single libraries.
+"""Builds Uno firmware with plain avr-gcc: the sketch on Debian's Arduino core, and single libraries.
 
 The same sources, flags and compiler give the same bytes; results are cached under ``build/firmware/`` by a
 hash of those.

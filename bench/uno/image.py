@@ -41,10 +41,11 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A named object of the image: address in its own space (SRAM or flash, bytes) and size in bytes."""
+    """A named object in SRAM or function in flash: byte address in that space and size in bytes."""
 
     address: int
     size: int
+    in_flash: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class FirmwareImage:
     symbols: Mapping[str, Symbol] = field(repr=False, default_factory=lambda: MappingProxyType({}))
     """Objects in SRAM and functions in flash; empty for an image read from HEX."""
     stack_floor: int | None = None
-    """First SRAM address past .data, .bss and .noinit, which the stack must not go below; None when read from HEX."""
+    """First SRAM address past .data, .bss and .noinit: the stack stays above. None when read from HEX."""
 
     @property
     def flash_used(self) -> int:
@@ -78,6 +79,13 @@ class FirmwareImage:
     def sha256(self) -> str:
         """SHA-256 of :attr:`hex_text`: the identity of a firmware in reports."""
         return hashlib.sha256(self.hex_text.encode("ascii")).hexdigest()
+
+    def symbol_at(self, program_counter: int) -> str:
+        """Name of the function that holds this flash byte address, or the address itself where none is known."""
+        for name, symbol in self.symbols.items():
+            if symbol.in_flash and symbol.address <= program_counter < symbol.address + symbol.size:
+                return name
+        return f"{program_counter:#06x}"
 
     def symbol(self, name: str) -> Symbol:
         """The symbol of that name; :class:`ImageError` when the image has none."""
@@ -227,7 +235,8 @@ def _elf_symbols(elf: ELFFile) -> dict[str, Symbol]:
             continue
         for entry in table.iter_symbols():
             if entry["st_info"]["type"] in ("STT_OBJECT", "STT_FUNC"):
-                symbols[entry.name] = Symbol(entry["st_value"] & 0xFFFF, entry["st_size"])
+                in_flash = entry["st_value"] < _ELF_DATA_SPACE
+                symbols[entry.name] = Symbol(entry["st_value"] & 0xFFFF, entry["st_size"], in_flash)
     return symbols
 
 

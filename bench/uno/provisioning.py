@@ -13,7 +13,7 @@ EEPROM_BYTES = 1024
 
 _MAGIC = b"METR"
 _VERSION = 1
-_RECORD = struct.Struct("<4sBBBBHH16sIBBBbBxH4H14xH")
+_RECORD = struct.Struct("<4sBBBBHH16sIBBBbBxH4HH")
 _CRC = struct.Struct("<H")
 _EPOCH_ADDRESS = 64
 _EPOCH_SLOT = struct.Struct("<IHxx")
@@ -83,7 +83,7 @@ class Provisioning:
             _in_range("microvolts_per_ampere", scale.microvolts_per_ampere, 1, 0xFFFF)
 
     def encode(self) -> bytes:
-        """The 64-byte record as it lies in EEPROM."""
+        """The record as it lies at the start of the EEPROM, 50 bytes."""
         scales = [
             microvolts
             for scale in self.scales

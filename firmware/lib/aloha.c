@@ -16,7 +16,8 @@ static bool radio_ready;
 static uint32_t interval, ack_timeout;
 static uint32_t deadline, window;
 static uint32_t oldest_counter; /* of the ring's oldest frame */
-static uint8_t header[FRAME_HEADER_BYTES]; /* of the frame under way */
+static uint32_t sent_counter;              /* of the frame under way */
+static uint8_t header[FRAME_HEADER_BYTES]; /* of the same */
 
 static void wait(uint32_t from, uint32_t ticks) {
   state = WAITING;
@@ -39,20 +40,20 @@ static void send(uint32_t now) {
     back_off(now);
     return;
   }
-  frame_header(header, FRAME_DATA, identity->uno_id, identity->boot_epoch, oldest_counter);
+  sent_counter = oldest_counter;
+  frame_header(header, FRAME_DATA, identity->uno_id, identity->boot_epoch, sent_counter);
   marker(MARKER_SENT, (uint16_t)oldest_counter);
   sx1278_send(header, sizeof header, ring_oldest(), ring_entry_bytes);
   state = SENDING;
   deadline = now + STUCK_AFTER_S * TICKS_PER_SECOND;
 }
 
-/* Whether the packet just received acknowledges the ring's oldest frame. */
+/* Whether the packet just received acknowledges the frame under way, and that still is the ring's oldest. */
 static bool acknowledged(void) {
-  uint8_t packet[FRAME_ACK_BYTES], expected[FRAME_HEADER_BYTES];
-  if (sx1278_receive(packet, sizeof packet) != sizeof packet || !ring_count) return false;
+  uint8_t packet[FRAME_ACK_BYTES];
+  if (sx1278_receive(packet, sizeof packet) != sizeof packet) return false;
   /* The frame under way may have been dropped from the ring meanwhile: only the oldest can be removed. */
-  frame_header(expected, FRAME_DATA, identity->uno_id, identity->boot_epoch, oldest_counter);
-  return frame_acknowledges(packet, expected, identity->key);
+  return sent_counter == oldest_counter && frame_acknowledges(packet, header, identity->key);
 }
 
 static void remove_acknowledged(uint32_t now) {

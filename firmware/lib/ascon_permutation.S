@@ -5,7 +5,9 @@
 ;   1. constant and S-box, byte column by byte column (the five words' bytes j need one load and one store each),
 ;   2. the linear layer word by word: whole-byte rotations are only a choice of register, so each word needs but
 ;      the bits left over (2 to 4 one-bit rotations).
-; No branch or address depends on data. Uses 20 bytes of stack with the return address.
+; Words 2 and 4 are kept complemented between entry and exit: then ~a & b mostly is an AND or an OR of what is at hand
+; (De Morgan), and two COM per column are left of six. The linear layer keeps a complement, having three terms.
+; No branch or address depends on data. Uses 18 bytes of stack with the return address.
 
 #define ROUND   r26     /* this round's constant; the last is 0x4b */
 #define ZERO    r1
@@ -86,38 +88,48 @@
   .endif
 .endm
 
+.macro complement_word4
+    .irp at, 32, 33, 34, 35, 36, 37, 38, 39
+    ldd  r18, Z+\at
+    com  r18
+    std  Z+\at, r18
+    .endr
+.endm
+
+.macro complement_word2
+    .irp r, 2, 3, 4, 5, 6, 7, 8, 9
+    com  r\r
+    .endr
+.endm
+
 .macro column at x2             ; S-box on the bytes `at` of all words; \x2 is the byte of word 2
     ldd  r10, Z+\at
     ldd  r11, Z+\at+8
     ldd  r12, Z+\at+24
     ldd  r13, Z+\at+32
-    eor  r10, r13
+    eor  r10, r13               ; now 0, 2 and 4 are complemented
     eor  r13, r12
     eor  \x2, r11
     mov  r14, r10               ; ~x0 & x1, for x4
-    com  r14
     and  r14, r11
-    mov  r15, r13               ; ~x4 & x0, for x3
+    mov  r15, r10               ; ~x4 & x0, for x3
     com  r15
-    and  r15, r10
-    mov  r16, r11               ; x0 ^= ~x1 & x2
-    com  r16
-    and  r16, \x2
+    and  r15, r13
+    mov  r16, r11               ; x0 ^= ~x1 & x2, which takes the complement off x0
+    or   r16, \x2
     eor  r10, r16
     mov  r16, \x2               ; x1 ^= ~x2 & x3
-    com  r16
     and  r16, r12
     eor  r11, r16
-    mov  r16, r12               ; x2 ^= ~x3 & x4
-    com  r16
-    and  r16, r13
+    mov  r16, r12               ; x2 ^= ~x3 & x4, likewise off x2
+    or   r16, r13
     eor  \x2, r16
     eor  r12, r15
     eor  r13, r14
     eor  r11, r10
     eor  r10, r13
-    eor  r12, \x2
-    com  \x2
+    com  r10
+    eor  r12, \x2               ; x2 = ~x2 is but another reading of the same bits
     std  Z+\at, r10
     std  Z+\at+8, r11
     std  Z+\at+24, r12
@@ -141,6 +153,8 @@ ascon_permute:
     ldd  r7, Z+21
     ldd  r8, Z+22
     ldd  r9, Z+23
+    complement_word2
+    complement_word4
 
 next_round:
     eor  r2, ROUND
@@ -210,6 +224,8 @@ next_round:
     rjmp next_round
 
 finished:
+    complement_word2
+    complement_word4
     std  Z+16, r2
     std  Z+17, r3
     std  Z+18, r4

@@ -1,18 +1,19 @@
 #include "journal.h"
 
-#include <string.h>
+#include <stddef.h>
 
 #include "crc16.h"
 #include "eeprom.h"
 
-struct record {
+/* A record without its registers: they go between EEPROM and the caller's array directly, which saves stack. */
+struct head {
   uint32_t sequence;
   uint8_t composition;
   uint8_t spare;
-  uint32_t registers[JOURNAL_REGISTERS];
-  uint16_t crc;
 };
-_Static_assert(sizeof(struct record) == JOURNAL_RECORD_BYTES, "EEPROM map");
+
+enum { REGISTERS_BYTES = JOURNAL_REGISTERS * 4, REGISTERS_AT = 6, CRC_AT = REGISTERS_AT + REGISTERS_BYTES };
+_Static_assert(sizeof(struct head) == REGISTERS_AT && CRC_AT + 2 == JOURNAL_RECORD_BYTES, "EEPROM map");
 
 static uint32_t next_sequence;
 static uint8_t next_slot;
@@ -21,34 +22,48 @@ static uint16_t address_of(uint8_t slot) {
   return JOURNAL_ADDRESS + slot * JOURNAL_RECORD_BYTES;
 }
 
-static bool load(uint8_t slot, struct record *record) {
-  eeprom_load(record, address_of(slot), sizeof *record);
-  return record->crc == crc16(record, sizeof *record - sizeof record->crc);
+static uint16_t update(uint16_t crc, const void *data, uint8_t count) {
+  for (const uint8_t *byte = data; count--; byte++) crc = crc16_update(crc, *byte);
+  return crc;
+}
+
+static bool load_head(uint8_t slot, struct head *head) {
+  uint16_t address = address_of(slot), crc = CRC16_INITIAL, stored;
+  for (uint8_t at = 0; at < CRC_AT; at++) {
+    uint8_t byte;
+    eeprom_load(&byte, address + at, 1);
+    crc = crc16_update(crc, byte);
+  }
+  eeprom_load(head, address, sizeof *head);
+  eeprom_load(&stored, address + CRC_AT, sizeof stored);
+  return stored == crc;
 }
 
 bool journal_begin(uint8_t composition, uint32_t registers[JOURNAL_REGISTERS]) {
-  struct record record;
-  uint8_t newest = JOURNAL_RECORDS;
+  struct head head;
+  uint8_t newest = JOURNAL_RECORDS, newest_composition = 0;
   next_sequence = 0;
   next_slot = 0;
   for (uint8_t slot = 0; slot < JOURNAL_RECORDS; slot++) {
-    if (!load(slot, &record) || record.sequence < next_sequence) continue;
+    if (!load_head(slot, &head) || head.sequence < next_sequence) continue;
     newest = slot;
-    next_sequence = record.sequence + 1;
+    newest_composition = head.composition;
+    next_sequence = head.sequence + 1;
   }
   if (newest == JOURNAL_RECORDS) return false;
   next_slot = (newest + 1) % JOURNAL_RECORDS;
-  load(newest, &record);
-  if (record.composition != composition) return false;
-  memcpy(registers, record.registers, sizeof record.registers);
+  if (newest_composition != composition) return false;
+  eeprom_load(registers, address_of(newest) + REGISTERS_AT, REGISTERS_BYTES);
   return true;
 }
 
 uint32_t journal_save(uint8_t composition, const uint32_t registers[JOURNAL_REGISTERS]) {
-  struct record record = {.sequence = next_sequence, .composition = composition};
-  memcpy(record.registers, registers, sizeof record.registers);
-  record.crc = crc16(&record, sizeof record - sizeof record.crc);
-  eeprom_store(address_of(next_slot), &record, sizeof record);
+  struct head head = {.sequence = next_sequence, .composition = composition};
+  uint16_t crc = update(update(CRC16_INITIAL, &head, sizeof head), registers, REGISTERS_BYTES);
+  uint16_t address = address_of(next_slot);
+  eeprom_store(address, &head, sizeof head);
+  eeprom_store(address + REGISTERS_AT, registers, REGISTERS_BYTES);
+  eeprom_store(address + CRC_AT, &crc, sizeof crc);
   next_slot = (next_slot + 1) % JOURNAL_RECORDS;
   return next_sequence++;
 }

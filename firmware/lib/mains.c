@@ -9,7 +9,7 @@ enum { MIDDLE = 512 };           /* nominal bias in ADC counts; the true one com
 enum { ARMED_BELOW = -16 };      /* a crossing counts only after the voltage was this low: 17 V, above the noise */
 enum { SEARCH_SAMPLES = 240 };   /* 50 ms without a crossing: there is no voltage, measure all the same */
 enum { LONGEST_SAMPLES = 1200 }; /* 250 ms: ten cycles of 40 Hz */
-enum { CHANNEL_AVCC = _BV(REFS0) };
+enum { REFERENCE_AVCC = _BV(REFS0) };
 enum { ADC_RUN = _BV(ADEN) | _BV(ADATE) | _BV(ADIE) | 7 }; /* free running, clk / 128 */
 
 enum phase { OFF, DISCARD, SEARCH, MEASURE, FINISHED };
@@ -103,7 +103,7 @@ ISR(ADC_vect) {
 
 static void start(void) {
   burst = (typeof(burst)){.phase = DISCARD};
-  ADMUX = CHANNEL_AVCC | (channel << 1);
+  ADMUX = REFERENCE_AVCC | (channel << 1);
   ADCSRA = ADC_RUN | _BV(ADSC);
 }
 
@@ -121,8 +121,8 @@ static uint32_t square_root(uint32_t square) {
 }
 
 /* Part of a sample, in 1/256, that lies between a rising crossing and the sample after it. */
-static uint16_t after_crossing(int16_t before, int16_t after) {
-  return ((uint32_t)(uint16_t)after << 8) / (uint16_t)(after - before);
+static int16_t after_crossing(int16_t before, int16_t after) {
+  return (int16_t)(((uint32_t)(uint16_t)after << 8) / (uint16_t)(after - before));
 }
 
 /* Root of (mean of squares - square of mean), in 1/128 counts. */

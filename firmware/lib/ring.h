@@ -11,7 +11,7 @@ extern "C" {
 
 /* Sized so that the deepest stack measured leaves more than 128 bytes of SRAM untouched (firmware/README.md). */
 #ifndef RING_BYTES
-#define RING_BYTES 1280
+#define RING_BYTES 1295
 #endif
 
 extern uint8_t ring_storage[RING_BYTES];

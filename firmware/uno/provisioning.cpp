@@ -7,7 +7,7 @@
 #include "eeprom.h"
 #include "s0.h"
 
-static_assert(sizeof(struct provisioning) == 64, "EEPROM map");
+static_assert(sizeof(struct provisioning) == 50, "EEPROM map");
 
 static bool values_in_range(const struct provisioning *record) {
   for (uint8_t channel = 0; channel < record->ac_count && channel < 2; channel++)

@@ -1,7 +1,8 @@
 /* Provisioning record: what makes one Uno this Uno, at the start of the EEPROM. Written by bench/uno/provisioning.py.
  *
  * EEPROM map (1024 bytes):
- *     0 ..   63  this record, little-endian, as laid out in struct provisioning
+ *     0 ..   49  this record, little-endian, as laid out in struct provisioning
+ *    50 ..   63  unused
  *    64 ..   79  boot epoch slots (firmware/lib/epoch.h)
  *    80 ..   95  unused
  *    96 ..  991  register journal (firmware/lib/journal.h)
@@ -34,8 +35,7 @@ struct provisioning {
     uint16_t microvolts_per_volt;     /* 40, 44  at the pin; not 0 for a channel in use */
     uint16_t microvolts_per_ampere;   /* 42, 46 */
   } scale[2];
-  uint8_t unused[14];                 /* 48  0 */
-  uint16_t crc;                       /* 62  CRC-16/CCITT-FALSE of bytes 0..61 */
+  uint16_t crc;                       /* 48  CRC-16/CCITT-FALSE of bytes 0..47 */
 };
 
 /* Loads and checks the record: 0 or the fault found. */

@@ -58,8 +58,8 @@ static void __attribute__((noreturn)) stop(uint8_t fault) {
   for (;;) sleep_cpu();
 }
 
-/* Registers in journal order: AC energies, then S0 pulses. */
-static void save_registers() {
+/* Registers in journal order: AC energies, then S0 pulses. Not inlined, so that the array is on the stack only here. */
+static void __attribute__((noinline)) save_registers() {
   uint32_t registers[JOURNAL_REGISTERS] = {0};
   uint32_t *next = registers;
   for (uint8_t i = 0; i < provisioning.ac_count; i++) *next++ = mains_readings[i].energy_dwh;
@@ -67,7 +67,7 @@ static void save_registers() {
   marker(MARKER_JOURNAL, (uint16_t)journal_save(composition, registers));
 }
 
-static bool restore_registers() {
+static bool __attribute__((noinline)) restore_registers() {
   uint32_t registers[JOURNAL_REGISTERS];
   if (!journal_begin(composition, registers)) return false;
   const uint32_t *next = registers;
