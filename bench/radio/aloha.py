@@ -9,15 +9,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from bench.radio.medium import Medium, Outcome, ReceptionRule
+from bench.radio.medium import Medium
 from bench.radio.modulation import Modulation, Packet
 from bench.radio.propagation import FixedLinks
+from bench.radio.reception import Outcome, ReceptionRule
 from bench.world.streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bench.radio.medium import Reception
+    from bench.radio.reception import Reception
 
 GATEWAY: Final = "gateway"
 SF12: Final = Modulation(433_175_000, 12, 7, low_data_rate=True)

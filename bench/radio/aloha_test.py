@@ -12,9 +12,11 @@ import pytest
 
 from bench.radio.aloha import SF12, AlohaTrial, Calendar, Ear, NoTrace, disk_attenuations_cdb
 from bench.radio.interference import InterferenceRule
-from bench.radio.medium import Medium, Outcome, ReceptionRule, Station
+from bench.radio.medium import Medium
 from bench.radio.modulation import Packet
 from bench.radio.propagation import FixedLinks
+from bench.radio.reception import Outcome, ReceptionRule
+from bench.radio.transmission import Station
 from bench.world.streams import Stream
 
 PAIRWISE = ReceptionRule(interference=InterferenceRule(sums_power=False))

@@ -16,14 +16,12 @@ simultaneous calls.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self
 
-from bench.radio import airtime
 from bench.radio.decibel import level_of_power, linear_power
-from bench.radio.interference import InterferenceRule
+from bench.radio.reception import Listener, Outcome, Progress, Reception, ReceptionRule
+from bench.radio.transmission import Channel, Sensing, Station, Transmission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,14 +29,7 @@ if TYPE_CHECKING:
     from bench.radio.loss import LinkLoss, LossPlan
     from bench.radio.modulation import Modulation, Packet
     from bench.radio.regulation import Regulation
-
-
-class Appointment(Protocol):
-    """Something due, which may be called off."""
-
-    def cancel(self) -> None:
-        """Call it off."""
-        ...
+    from bench.radio.transmission import Appointment
 
 
 class Clock(Protocol):
@@ -94,238 +85,6 @@ class LinkBudget(Protocol):
         ...
 
 
-class Outcome(StrEnum):
-    """What became of one packet at one receiver."""
-
-    DELIVERED = "delivered"
-    BELOW_SENSITIVITY = "below_sensitivity"
-    COLLIDED_PREAMBLE = "collided_preamble"
-    COLLIDED_HEADER = "collided_header"
-    COLLIDED_PAYLOAD = "collided_payload"
-    RECEIVER_BUSY = "receiver_busy"
-    """The demodulator was locked to another packet."""
-    RECEIVER_DEAF = "receiver_deaf"
-    """Not listening, or not from early enough in the preamble."""
-    RECEIVER_LEFT = "receiver_left"
-    """Locked, but the receiver was set to something else before the packet's end."""
-    MISMATCHED = "mismatched"
-    """Listening with other settings."""
-    LOST_BY_PLAN = "lost_by_plan"
-    SENDER_STOPPED = "sender_stopped"
-    """The sender left transmit mode before the packet's end."""
-    REFUSED = "refused"
-    """The receiver's settings rule out what the header says (too long)."""
-
-
-class Progress(IntEnum):
-    """How far a reception has come."""
-
-    SEARCHING = 0
-    DETECTED = 1
-    SYNCHRONISED = 2
-    HEADER_VALID = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Reception:
-    """A packet as it comes out of a demodulator. `intact` is False when its symbols were spoiled."""
-
-    payload: bytes
-    intact: bool
-    level_cdbm: int
-    snr_cdb: int
-    coding_rate: int
-    crc: bool
-
-
-class Listener(Protocol):
-    """What the medium tells the radio at a station."""
-
-    def transmitted(self) -> None:
-        """The packet is sent; the station is idle."""
-        ...
-
-    def header_received(self, length: int, coding_rate: int, crc: bool) -> bool:
-        """A header came in; False refuses the packet, and the search goes on."""
-        ...
-
-    def packet_received(self, reception: Reception) -> None:
-        """A packet came in to its end. A station that listened for a single one is idle."""
-        ...
-
-    def reception_lost(self) -> None:
-        """What looked like the beginning of a packet came to nothing; the search goes on."""
-        ...
-
-    def activity_sensed(self, detected: bool) -> None:
-        """The channel activity detection is done; the station is idle."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ReceptionRule:
-    """How receivers lock and sense.
-
-    `clean_from_symbol` is c: the preamble must be clean from this symbol on (3 in LoRaSim, 2 in FLoRa).
-    The sensing probabilities hold for a packet that is on the air throughout the listening symbol.
-    """
-
-    clean_from_symbol: int = 3
-    resumes_after_header_failure: bool = True
-    sensed_in_preamble_ppm: int = 1_000_000
-    sensed_in_payload_ppm: int = 900_000
-    sensed_falsely_ppm: int = 0
-    noise_figure_cdb: int = airtime.NOISE_FIGURE_CDB
-    interference: InterferenceRule = field(default_factory=InterferenceRule)
-
-
-@dataclass(frozen=True, slots=True)
-class _Timing:
-    """The ends of a transmission's stages, from its start."""
-
-    acquire_ns: int
-    lock_ns: int
-    header_ns: int
-    end_ns: int
-
-
-class _Channel:
-    """A modulation, with what it means to packets and to other modulations worked out once."""
-
-    __slots__ = (
-        "_hears",
-        "_required_cdb",
-        "_rule",
-        "_timings",
-        "modulation",
-        "noise_cdbm",
-        "sensitivity_cdbm",
-    )
-
-    def __init__(self, modulation: Modulation, rule: ReceptionRule) -> None:
-        self.modulation = modulation
-        factor, bandwidth = modulation.spreading_factor, modulation.bandwidth_code
-        self.noise_cdbm = airtime.noise_floor_cdbm(bandwidth, rule.noise_figure_cdb)
-        self.sensitivity_cdbm = airtime.sensitivity_cdbm(factor, bandwidth, rule.noise_figure_cdb)
-        self._rule = rule
-        self._hears: dict[_Channel, bool] = {}
-        self._required_cdb: dict[_Channel, int | None] = {}
-        self._timings: dict[tuple[int, int, bool, int], _Timing] = {}
-
-    def timing(self, packet: Packet) -> _Timing:
-        form = (len(packet.payload), packet.coding_rate, packet.crc, packet.preamble_symbols)
-        timing = self._timings.get(form)
-        if timing is None:
-            modulation = self.modulation
-            symbol_ns = modulation.symbol_ns
-            lock_ns = airtime.preamble_ns(
-                packet.preamble_symbols, modulation.spreading_factor, modulation.bandwidth_code
-            )
-            header_symbols = 0 if modulation.implicit_header else airtime.HEADER_SYMBOLS
-            timing = self._timings[form] = _Timing(
-                self._rule.clean_from_symbol * symbol_ns,
-                lock_ns,
-                lock_ns + header_symbols * symbol_ns,
-                packet.airtime_ns(modulation),
-            )
-        return timing
-
-    def hears(self, sent: _Channel) -> bool:
-        if sent is self:
-            return True
-        if sent not in self._hears:
-            self._hears[sent] = self.modulation.hears(sent.modulation)
-        return self._hears[sent]
-
-    def required_cdb(self, interferer: _Channel) -> int | None:
-        if interferer not in self._required_cdb:
-            self._required_cdb[interferer] = self._rule.interference.required_cdb(
-                self.modulation, interferer.modulation
-            )
-        return self._required_cdb[interferer]
-
-
-class Station:
-    """One radio's place in the medium; made by `Medium.attach`, opaque to others."""
-
-    __slots__ = (
-        "attenuations_cdb",
-        "channel",
-        "free_since_ns",
-        "header_done",
-        "keeps_account",
-        "link_losses",
-        "listener",
-        "listening_since_ns",
-        "lock",
-        "name",
-        "sending",
-        "sensed",
-        "sensing",
-        "sent",
-        "single",
-    )
-
-    def __init__(self, name: str, listener: Listener, keeps_account: bool) -> None:
-        self.name = name
-        self.listener = listener
-        self.keeps_account = keeps_account
-        self.sent = 0
-        self.sensed = 0
-        self.channel: _Channel | None = None  # not None while listening
-        self.single = False
-        self.listening_since_ns = 0
-        self.free_since_ns = 0
-        self.lock: _Transmission | None = None
-        self.header_done = False
-        self.sending: _Transmission | None = None
-        self.sensing: Appointment | None = None
-        self.attenuations_cdb: dict[Station, int] = {}
-        self.link_losses: dict[Station, LinkLoss] = {}
-
-
-class _Transmission:
-    __slots__ = (
-        "acquire_ns",
-        "channel",
-        "end_ns",
-        "header_ns",
-        "levels_cdbm",
-        "lock_ns",
-        "lock_reached",
-        "locked",
-        "number",
-        "off_ns",
-        "overlaps",
-        "packet",
-        "power_cdbm",
-        "sender",
-        "start_ns",
-        "tried",
-    )
-
-    def __init__(
-        self, sender: Station, channel: _Channel, packet: Packet, power_cdbm: int, start_ns: int
-    ) -> None:
-        self.sender = sender
-        self.number = sender.sent
-        self.channel = channel
-        self.packet = packet
-        self.power_cdbm = power_cdbm
-        self.start_ns = start_ns
-        timing = channel.timing(packet)
-        self.acquire_ns = start_ns + timing.acquire_ns
-        self.lock_ns = start_ns + timing.lock_ns
-        self.header_ns = start_ns + timing.header_ns
-        self.end_ns = start_ns + timing.end_ns
-        self.off_ns = self.end_ns  # earlier when the sender stops
-        self.overlaps: list[_Transmission] = []
-        self.levels_cdbm: dict[Station, int] = {}
-        self.lock_reached = False
-        self.tried: list[Station] = []
-        self.locked: list[Station] = []
-
-
 class Medium:
     """The channel that all stations share. All calls act at `clock.now_ns`."""
 
@@ -349,11 +108,11 @@ class Medium:
         self._rule = rule or ReceptionRule()
         self._loss = loss
         self._regulation = regulation
-        self._channels: dict[Modulation, _Channel] = {}
+        self._channels: dict[Modulation, Channel] = {}
         self._stations: dict[str, Station] = {}
         self._keep_account: list[Station] = []
         self._listening: dict[Station, None] = {}  # in the order of their calls
-        self._on_air: list[_Transmission] = []  # may hold some that are over
+        self._on_air: list[Transmission] = []  # may hold some that are over
 
     # The stations' calls
 
@@ -382,7 +141,7 @@ class Medium:
         """Send a packet from now on; returns the time of its end. The listener is told then."""
         self.stop(station)
         now_ns = self.clock.now_ns
-        sent = _Transmission(station, self._channel(modulation), packet, power_cdbm, now_ns)
+        sent = Transmission(station, self._channel(modulation), packet, power_cdbm, now_ns)
         station.sent += 1
         station.sending = sent
         on_air = [other for other in self._on_air if other.off_ns >= now_ns or not other.lock_reached]
@@ -413,12 +172,11 @@ class Medium:
     def sense(self, station: Station, modulation: Modulation) -> None:
         """Start a channel activity detection; the listener is told its result when it is done."""
         self.stop(station)
-        channel = self._channel(modulation)
         begin_ns = self.clock.now_ns
-        station.sensing = self.clock.at(
-            begin_ns + modulation.symbol_ns,
-            station.name,
-            partial(self._sense_symbol, station, channel, begin_ns),
+        sensing = station.sensing = Sensing(station.sensed, self._channel(modulation), begin_ns)
+        station.sensed += 1
+        sensing.appointment = self.clock.at(
+            begin_ns + modulation.symbol_ns, station.name, partial(self._sense_symbol, station, sensing)
         )
 
     def stop(self, station: Station) -> None:
@@ -428,8 +186,7 @@ class Medium:
         elif station.sending is not None:
             self._stop_sending(station.sending)
         elif station.sensing is not None:
-            station.sensing.cancel()
-            station.sensing = None
+            self._stop_sensing(station, station.sensing)
 
     def level_cdbm(self, station: Station, modulation: Modulation) -> int:
         """Power at the station in the modulation's channel just before now, noise included."""
@@ -464,7 +221,7 @@ class Medium:
 
     # The stages of a transmission
 
-    def _reach_lock(self, sent: _Transmission) -> None:
+    def _reach_lock(self, sent: Transmission) -> None:
         sent.lock_reached = True
         for station in self._keep_account:
             if station.channel is None and station is not sent.sender and station not in sent.tried:
@@ -479,12 +236,12 @@ class Medium:
         if sent.locked and sent.header_ns > sent.lock_ns:
             self.clock.at(sent.header_ns, sent.sender.name, partial(self._reach_header, sent))
 
-    def _reach_header(self, sent: _Transmission) -> None:
+    def _reach_header(self, sent: Transmission) -> None:
         for station in tuple(sent.locked):
             if station.lock is sent and not station.header_done:
                 self._check_header(sent, station)
 
-    def _reach_end(self, sent: _Transmission) -> None:
+    def _reach_end(self, sent: Transmission) -> None:
         sender = sent.sender
         if sender.sending is sent:
             sender.sending = None
@@ -494,7 +251,7 @@ class Medium:
                 self._finish(sent, station)
         sent.overlaps.clear()  # else a busy channel would keep all its past alive
 
-    def _try_lock(self, sent: _Transmission, station: Station) -> None:
+    def _try_lock(self, sent: Transmission, station: Station) -> None:
         channel = station.channel
         if channel is None or station.listening_since_ns > sent.acquire_ns:
             self._judge(sent, station, Outcome.RECEIVER_DEAF)
@@ -515,7 +272,7 @@ class Medium:
             station.header_done = sent.header_ns == sent.lock_ns
             sent.locked.append(station)
 
-    def _check_header(self, sent: _Transmission, station: Station) -> None:
+    def _check_header(self, sent: Transmission, station: Station) -> None:
         packet = sent.packet
         if not self._clean(sent, station, sent.lock_ns, sent.header_ns) or sent.off_ns < sent.header_ns:
             stopped = sent.off_ns < sent.header_ns
@@ -529,7 +286,7 @@ class Medium:
         self._release(station, self.clock.now_ns if resumes else sent.end_ns)
         self._give_up(sent, station, outcome)
 
-    def _finish(self, sent: _Transmission, station: Station) -> None:
+    def _finish(self, sent: Transmission, station: Station) -> None:
         intact = True
         if sent.off_ns < sent.end_ns:
             intact = False
@@ -574,7 +331,7 @@ class Medium:
                 self._release(station, now_ns)
         self._cease_listening(station)
 
-    def _stop_sending(self, sent: _Transmission) -> None:
+    def _stop_sending(self, sent: Transmission) -> None:
         now_ns = self.clock.now_ns
         sent.sender.sending = None
         if now_ns >= sent.end_ns:
@@ -591,11 +348,11 @@ class Medium:
         station.lock = None
         station.free_since_ns = free_ns
 
-    def _give_up(self, sent: _Transmission, station: Station, outcome: Outcome) -> None:
+    def _give_up(self, sent: Transmission, station: Station, outcome: Outcome) -> None:
         self._judge(sent, station, outcome)
         station.listener.reception_lost()
 
-    def _judge(self, sent: _Transmission, station: Station, outcome: Outcome) -> None:
+    def _judge(self, sent: Transmission, station: Station, outcome: Outcome) -> None:
         self.outcomes[station.name, outcome] += 1
         self.trace.record(
             self.clock.now_ns,
@@ -609,13 +366,13 @@ class Medium:
 
     # Levels and interference
 
-    def _channel(self, modulation: Modulation) -> _Channel:
+    def _channel(self, modulation: Modulation) -> Channel:
         channel = self._channels.get(modulation)
         if channel is None:
-            channel = self._channels[modulation] = _Channel(modulation, self._rule)
+            channel = self._channels[modulation] = Channel(modulation, self._rule)
         return channel
 
-    def _level_cdbm(self, sent: _Transmission, station: Station) -> int:
+    def _level_cdbm(self, sent: Transmission, station: Station) -> int:
         level_cdbm = sent.levels_cdbm.get(station)
         if level_cdbm is None:
             sender = sent.sender
@@ -634,12 +391,12 @@ class Medium:
             station.link_losses[sender] = link_loss
         return link_loss
 
-    def _clean(self, sent: _Transmission, station: Station, from_ns: int, until_ns: int) -> bool:
+    def _clean(self, sent: Transmission, station: Station, from_ns: int, until_ns: int) -> bool:
         """Whether the packet stands out of all others at the station, throughout [from_ns, until_ns)."""
         if not sent.overlaps:
             return True
         level_cdbm = self._level_cdbm(sent, station)
-        met: list[tuple[int, _Transmission]] = []
+        met: list[tuple[int, Transmission]] = []
         for other in sent.overlaps:
             if other.start_ns < until_ns and other.off_ns > from_ns:
                 required_cdb = sent.channel.required_cdb(other.channel)
@@ -657,7 +414,7 @@ class Medium:
         station: Station,
         from_ns: int,
         until_ns: int,
-        met: list[tuple[int, _Transmission]],
+        met: list[tuple[int, Transmission]],
     ) -> bool:
         # The sum of powers is largest at some interferer's beginning, or at the section's.
         moments_ns = {max(from_ns, other.start_ns) for _, other in met}
@@ -672,7 +429,7 @@ class Medium:
                     return False
         return True
 
-    def _spoiled(self, sent: _Transmission, station: Station) -> bytes:
+    def _spoiled(self, sent: Transmission, station: Station) -> bytes:
         bits = self.streams.child("spoiled", sent.sender.name, station.name).bits(sent.number)
         payload = bytearray(sent.packet.payload)
         payload[bits % len(payload)] ^= 1 + (bits >> 16) % 255
@@ -680,46 +437,44 @@ class Medium:
 
     # Channel activity detection
 
-    def _sense_symbol(self, station: Station, channel: _Channel, begin_ns: int) -> None:
-        detected = self._senses(station, channel, begin_ns)
-        symbol_end_ns = self.clock.now_ns
-        modulation = channel.modulation
-        duration_ns = airtime.channel_activity_detection_ns(
-            modulation.spreading_factor, modulation.bandwidth_code
-        )
-        station.sensing = self.clock.at(
-            begin_ns + max(duration_ns, symbol_end_ns - begin_ns),
-            station.name,
-            partial(self._sense_done, station, detected),
+    def _sense_symbol(self, station: Station, sensing: Sensing) -> None:
+        sensing.detected = self._senses(station, sensing)
+        sensing.appointment = self.clock.at(
+            sensing.end_ns, station.name, partial(self._sense_done, station, sensing)
         )
 
-    def _senses(self, station: Station, channel: _Channel, begin_ns: int) -> bool:
+    def _senses(self, station: Station, sensing: Sensing) -> bool:
         rule = self._rule
-        draws = self.streams.child("sense", station.name)
-        index = station.sensed
-        station.sensed += 1
+        channel, modulation = sensing.channel, sensing.channel.modulation
         now_ns = self.clock.now_ns
         probability_ppm = rule.sensed_falsely_ppm
         for sent in self._on_air:
             if (
-                sent.start_ns <= begin_ns
+                sent.start_ns <= sensing.begin_ns
                 and sent.off_ns >= now_ns
-                and sent.channel.modulation.chirp_slope == channel.modulation.chirp_slope
-                and channel.modulation.overlaps(sent.channel.modulation)
+                and sent.channel.modulation.chirp_slope == modulation.chirp_slope
+                and modulation.overlaps(sent.channel.modulation)
                 and self._level_cdbm(sent, station) >= channel.sensitivity_cdbm
             ):
                 in_preamble = now_ns <= sent.lock_ns
                 sensed_ppm = rule.sensed_in_preamble_ppm if in_preamble else rule.sensed_in_payload_ppm
                 probability_ppm = max(probability_ppm, sensed_ppm)
-        return draws.happens(probability_ppm, index)
+        return self.streams.child("sense", station.name).happens(probability_ppm, sensing.index)
 
-    def _sense_done(self, station: Station, detected: bool) -> None:
+    def _sense_done(self, station: Station, sensing: Sensing) -> None:
         station.sensing = None
-        self.trace.record(self.clock.now_ns, station.name, "channel_sensed", detected=detected)
-        station.listener.activity_sensed(detected)
+        self.trace.record(self.clock.now_ns, station.name, "channel_sensed", detected=sensing.detected)
+        station.listener.activity_sensed(sensing.detected)
+
+    def _stop_sensing(self, station: Station, sensing: Sensing) -> None:
+        if sensing.appointment is not None:
+            sensing.appointment.cancel()
+        if self.clock.now_ns >= sensing.end_ns:
+            self._sense_done(station, sensing)
+        station.sensing = None
 
 
-def _is_busy(station: Station, sent: _Transmission) -> bool:
+def _is_busy(station: Station, sent: Transmission) -> bool:
     """Whether the demodulator was taken at some time since the packet's acquisition began.
 
     A lock made at this very moment does not count: the two preambles meet, whichever is looked at first.

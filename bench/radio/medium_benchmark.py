@@ -9,7 +9,7 @@ import json
 import time
 
 from bench.radio.aloha import AlohaTrial, disk_attenuations_cdb
-from bench.radio.medium import Outcome
+from bench.radio.reception import Outcome
 
 
 def measure(nodes: int, packets: int, seed: int = 1) -> dict[str, int | float]:

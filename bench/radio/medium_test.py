@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -10,16 +11,21 @@ from hypothesis import strategies as st
 
 from bench.radio.interference import InterferenceRule
 from bench.radio.loss import IndependentLoss
-from bench.radio.medium import Medium, Outcome, Progress, Reception, ReceptionRule, Station
+from bench.radio.medium import Medium
 from bench.radio.modulation import ImplicitHeader, Modulation, Packet
 from bench.radio.propagation import FixedLinks
+from bench.radio.reception import Outcome, Progress, Reception, ReceptionRule
 from bench.radio.regulation import BandLimit, Regulation
 from bench.world.simulation import Simulation
 from bench.world.streams import Stream
 from bench.world.trace import Record, Trace
 
+if TYPE_CHECKING:
+    from bench.radio.transmission import Station
+
 SF7 = Modulation(433_175_000, 7, 7)
 SYMBOL_NS = 1_024_000
+SENSING_NS = 1_280_000
 PACKET = Packet(bytes(range(16)))  # 51.456 ms at SF7
 LOCK_NS = 12 * SYMBOL_NS + SYMBOL_NS // 4
 HEADER_NS = LOCK_NS + 8 * SYMBOL_NS
@@ -381,7 +387,7 @@ MOMENTS_NS = sorted(
     {
         base + offset
         for base in (0, 5 * SYMBOL_NS, LOCK_NS, END_NS)
-        for offset in (0, 1, SYMBOL_NS, 3 * SYMBOL_NS, LOCK_NS, HEADER_NS, END_NS)
+        for offset in (0, 1, SYMBOL_NS, SENSING_NS, 3 * SYMBOL_NS, LOCK_NS, HEADER_NS, END_NS)
     }
 )
 CALLS = st.lists(

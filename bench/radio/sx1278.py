@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bench.radio.medium import Progress
 from bench.radio.modulation import ImplicitHeader, Modulation, Packet, SettingError
+from bench.radio.reception import Progress
 from bench.radio.registers import (
     ACCESS_SHARED,
     FSK_RESET,
@@ -29,7 +29,9 @@ from bench.radio.registers import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.radio.medium import Appointment, Clock, Medium, Reception
+    from bench.radio.medium import Clock, Medium
+    from bench.radio.reception import Reception
+    from bench.radio.transmission import Appointment
 
 _WRITE: Final = 0x80
 _ADDRESS_BITS: Final = 0x7F
