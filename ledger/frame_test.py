@@ -1,9 +1,12 @@
 """Frames: round trips, and a named refusal for everything that is not a frame."""
 
 import contextlib
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.frame import (
@@ -11,6 +14,7 @@ from ledger.frame import (
     LARGEST_DATA_BYTES,
     SMALLEST_DATA_BYTES,
     AlternatingCurrent,
+    DataFrame,
     FrameError,
     FrameId,
     Kind,
@@ -25,8 +29,6 @@ from ledger.frame import (
 )
 
 u8, u16, u32 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32))
-# How long an example takes depends on the machine, and says nothing about the code.
-untimed = settings(deadline=None)
 keys = st.binary(min_size=16, max_size=16)
 frame_ids = st.builds(FrameId, u16, u32, u32)
 snapshots = st.builds(
@@ -39,6 +41,20 @@ snapshots = st.builds(
     ),
     st.lists(u32, max_size=12).map(tuple),
 )
+
+
+# Shared with the firmware, which seals the same frames.
+VECTORS = json.loads((Path(__file__).parents[1] / "firmware/lib/vectors/frames.json").read_text())["vectors"]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"uno-{vector['uno_id']}")
+def test_the_firmwares_frames(vector: dict[str, Any]) -> None:
+    key, plaintext, data, ack = (bytes.fromhex(vector[name]) for name in ("key", "plaintext", "data", "ack"))
+    frame_id = FrameId(vector["uno_id"], vector["boot_epoch"], vector["counter"])
+    assert seal_frame(key, frame_id, plaintext) == data
+    assert open_frame(key, data) == DataFrame(frame_id, plaintext, Snapshot.decode(plaintext))
+    assert seal_ack(key, frame_id) == ack
+    assert open_ack(key, ack) == frame_id
 
 
 def flip(payload: bytes, bit: int) -> bytes:
@@ -69,20 +85,17 @@ def test_layout_of_a_header() -> None:
     )
 
 
-@untimed
 @given(snapshots)
 def test_snapshot_round_trip(snapshot: Snapshot) -> None:
     assert Snapshot.decode(snapshot.encode()) == snapshot
 
 
-@untimed
 @given(st.binary(max_size=90))
 def test_whatever_decodes_encodes_to_the_same_bytes(plaintext: bytes) -> None:
     with contextlib.suppress(FrameError):
         assert Snapshot.decode(plaintext).encode() == plaintext
 
 
-@untimed
 @given(keys, frame_ids, snapshots)
 def test_frame_round_trip(key: bytes, frame_id: FrameId, snapshot: Snapshot) -> None:
     payload = seal_frame(key, frame_id, snapshot.encode())
@@ -92,7 +105,6 @@ def test_frame_round_trip(key: bytes, frame_id: FrameId, snapshot: Snapshot) -> 
     assert (frame.frame_id, frame.snapshot, frame.plaintext) == (frame_id, snapshot, snapshot.encode())
 
 
-@untimed
 @given(keys, frame_ids)
 def test_ack_round_trip(key: bytes, frame_id: FrameId) -> None:
     payload = seal_ack(key, frame_id)
@@ -100,7 +112,6 @@ def test_ack_round_trip(key: bytes, frame_id: FrameId) -> None:
     assert open_ack(key, payload) == frame_id
 
 
-@untimed
 @given(keys, frame_ids, snapshots, st.data())
 def test_any_flipped_bit_is_refused(
     key: bytes, frame_id: FrameId, snapshot: Snapshot, data: st.DataObject
@@ -112,14 +123,12 @@ def test_any_flipped_bit_is_refused(
     assert refusal(key, flip(payload, bit)) in expected
 
 
-@untimed
 @given(keys, frame_ids, st.integers(0, 8 * ACK_BYTES - 1))
 def test_any_flipped_bit_of_an_ack_is_refused(key: bytes, frame_id: FrameId, bit: int) -> None:
     with pytest.raises(FrameError):
         open_ack(key, flip(seal_ack(key, frame_id), bit))
 
 
-@untimed
 @given(keys, frame_ids, snapshots, st.data())
 def test_any_truncation_is_refused_with_its_reason(
     key: bytes, frame_id: FrameId, snapshot: Snapshot, data: st.DataObject
@@ -130,7 +139,6 @@ def test_any_truncation_is_refused_with_its_reason(
     assert refusal(key, payload[:length]) is (Reason.BAD_TAG if looks_whole else Reason.TRUNCATED)
 
 
-@untimed
 @given(keys, frame_ids, st.integers(0, ACK_BYTES - 1))
 def test_any_truncation_of_an_ack_is_refused(key: bytes, frame_id: FrameId, length: int) -> None:
     with pytest.raises(FrameError) as caught:
@@ -138,13 +146,11 @@ def test_any_truncation_of_an_ack_is_refused(key: bytes, frame_id: FrameId, leng
     assert caught.value.reason is Reason.TRUNCATED
 
 
-@untimed
 @given(keys, frame_ids, st.binary(min_size=LARGEST_DATA_BYTES - SMALLEST_DATA_BYTES + 6, max_size=255))
 def test_overlong_is_refused(key: bytes, frame_id: FrameId, plaintext: bytes) -> None:
     assert refusal(key, seal_frame(key, frame_id, plaintext)) is Reason.OVERLONG
 
 
-@untimed
 @given(keys, frame_ids, snapshots, u8)
 def test_authentic_frame_with_a_false_composition(
     key: bytes, frame_id: FrameId, snapshot: Snapshot, composition: int
@@ -165,7 +171,6 @@ def test_authentic_frame_with_a_false_composition(
         assert refusal(key, payload) is Reason.BAD_COMPOSITION
 
 
-@untimed
 @given(st.binary(max_size=300))
 def test_noise_is_refused(payload: bytes) -> None:
     with pytest.raises(FrameError):

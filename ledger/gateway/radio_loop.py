@@ -91,7 +91,7 @@ class RadioLoop:
         return effects + self._spent()
 
     def handle(self, message: Message, now_ns: int) -> list[Effect]:
-        """Passes on what is not the radio's (peers, ticks); a tick also makes sure that the radio is alive."""
+        """Passes on what is not the radio's (peers, ticks); a tick also looks after the radio."""
         effects = self._recover(now_ns)
         if isinstance(message, Tick) and not effects and not self.on_air:
             effects = self._look_after(now_ns)
