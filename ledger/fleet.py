@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ledger.effects import NodeEffect
+    from ledger.messages import NodeMessage
 
 NETWORK = b"test network 16B"
 SECOND_NS = 1_000_000_000
@@ -94,7 +95,7 @@ class Fleet:
         for link in sorted(self.links, key=sorted):
             if name in link:
                 (other,) = link - {name}
-                self._do(name, lambda node, other=other: node.handle(PeerUp(other), self.now_ns))
+                self._tell(name, PeerUp(other))
 
     def join(self, one: str, other: str) -> None:
         """Bring a link up."""
@@ -102,7 +103,7 @@ class Fleet:
             return
         self.links.add(frozenset((one, other)))
         for name, peer in ((one, other), (other, one)):
-            self._do(name, lambda node, peer=peer: node.handle(PeerUp(peer), self.now_ns))
+            self._tell(name, PeerUp(peer))
 
     def cut(self, one: str, other: str) -> None:
         """Take a link down, with all that is on it."""
@@ -111,7 +112,7 @@ class Fleet:
         self.links.discard(frozenset((one, other)))
         self.wires = [wire for wire in self.wires if {one, other} != set(wire[:2])]
         for name, peer in ((one, other), (other, one)):
-            self._do(name, lambda node, peer=peer: node.handle(PeerDown(peer), self.now_ns))
+            self._tell(name, PeerDown(peer))
 
     def write(self, name: str, *readings: tuple[Reading, bytes]) -> None:
         """Make readings pending at a node and seal them."""
@@ -119,6 +120,9 @@ class Fleet:
             if self.stores[name].has_reading(*item.key) is None:
                 self.stores[name].add_pending(item, frame)
         self._do(name, lambda node: node.seal_block(self.now_ns))
+
+    def _tell(self, name: str, message: NodeMessage) -> None:
+        self._do(name, lambda node: node.handle(message, self.now_ns))
 
     def _do(self, name: str, action: Callable[[Node], list[NodeEffect]]) -> None:
         try:
@@ -147,8 +151,7 @@ class Fleet:
                 continue
             if chance > 1 - self.loss / 2:
                 self.wires.append((source, target, payload))
-            message = FromPeer(source, payload)
-            self._do(target, lambda node, message=message: node.handle(message, self.now_ns))
+            self._tell(target, FromPeer(source, payload))
         return len(self.wires)
 
     def run(self, seconds: int) -> None:
@@ -161,7 +164,7 @@ class Fleet:
                 break
             self.now_ns = max(self.now_ns, min(due))
             for name in self.nodes:
-                self._do(name, lambda node: node.handle(Tick(), self.now_ns))
+                self._tell(name, Tick())
         self.now_ns = until_ns
 
     def state(self, name: str) -> tuple[object, ...]:

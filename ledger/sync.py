@@ -356,7 +356,9 @@ class Sync:
 
 
 def _after(key: bytes) -> bytes:
-    return min(int.from_bytes(key, "big") + 1, 2 ** (8 * KEY_BYTES) - 1).to_bytes(KEY_BYTES, "big")
+    if key == _LAST_KEY:
+        return key
+    return (int.from_bytes(key, "big") + 1).to_bytes(KEY_BYTES, "big")
 
 
 def _later(theirs: int | None, mine: int) -> bool:

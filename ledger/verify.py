@@ -279,13 +279,15 @@ class _Auditor:
         forks = set()
         for issuer, seq, first, second in self._connection.execute("SELECT * FROM fraud"):
             try:
+                _require_bytes(issuer, first, second)
                 proof = FraudProof.decode(first, second)
                 if (proof.issuer, proof.seq) != (issuer, seq):
                     raise BlockError("issuer or seq is not that of its row")
                 if registry is not None and not proof.holds(registry.network):
                     raise BlockError("a signature is not the issuer's")
             except BlockError as error:
-                self._wrong(f"fraud proof against issuer {bytes(issuer).hex()[:12]} at seq {seq}: {error}")
+                name = issuer.hex()[:12] if isinstance(issuer, bytes) else "unknown"
+                self._wrong(f"fraud proof against issuer {name} at seq {seq}: {error}")
             else:
                 forks.add((proof.issuer, proof.seq))
         return forks
@@ -312,6 +314,7 @@ class _Auditor:
             self._audit.pending += 1
             name = "pending reading {}/{}/{}".format(*key)
             try:
+                _require_bytes(leaf, frame)
                 reading = Reading.decode(leaf)
             except BlockError as error:
                 self._wrong(f"{name}: {error}")
@@ -335,7 +338,7 @@ class _Auditor:
     def _check_schema(self) -> None:
         expected = _tables_of(_empty())
         found = _tables_of(self._connection)
-        for name in sorted(expected.keys() | found.keys()):
+        for name in sorted(expected.keys() | found.keys(), key=str):
             if name not in found:
                 self._wrong(f"table or index {name} is missing")
             elif name not in expected:
@@ -355,6 +358,12 @@ class _Auditor:
                     f"the derived table {table!r} {state} {row}; `ledger reindex` mends it",
                     block_hash=block_hash,
                 )
+
+
+def _require_bytes(*values: object) -> None:
+    # A flipped bit can change the type of a value under SQLite's eyes, strict table or not.
+    if not all(isinstance(value, bytes) for value in values):
+        raise BlockError("a value in its row is not a byte string")
 
 
 def _differences(

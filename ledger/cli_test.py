@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ledger.cli import app
+from ledger.fleet import PUBLIC, Fleet, reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    fleet = Fleet(tmp_path, ["east", "west"])
+    fleet.join("east", "west")
+    for counter in range(3):
+        fleet.write("east", reading(1, counter), reading(2, counter))
+    fleet.run(1)
+    fleet.stores["west"].add_pending(*reading(3, 0))
+    fleet.close()
+    return tmp_path / "west.db"
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.output
+
+
+def as_json(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json")[1])
+
+
+def test_without_arguments_it_helps() -> None:
+    code, output = run()
+    assert code == 0
+    assert all(command in output for command in ("verify", "inspect", "reindex"))
+
+
+def test_verify_whole(database: Path) -> None:
+    code, output = run("verify", str(database))
+    assert code == 0
+    assert output.strip().endswith("whole (3 blocks with 6 readings, 1 pending, 1 issuers, 0 frozen)")
+    document = as_json("verify", str(database))
+    assert document["clean"]
+    assert (document["blocks"], document["readings"], document["findings"]) == (3, 6, [])
+
+
+def test_verify_names_the_damaged_block(database: Path) -> None:
+    block = as_json("inspect", str(database), "--block", as_json("inspect", str(database))["heads"][0])
+    content = database.read_bytes()
+    signature = bytes.fromhex(block["signature"])
+    assert content.count(signature) == 1
+    database.write_bytes(content.replace(signature, bytes([signature[0] ^ 1]) + signature[1:]))
+    code, output = run("verify", str(database))
+    assert code == 1
+    # The signature is part of what is hashed.
+    assert f"block {block['hash']} (issuer {block['issuer'][:12]}, seq 2): its bytes hash to" in output
+    document = as_json("verify", str(database))
+    assert not document["clean"]
+    assert {finding["block"] for finding in document["findings"]} == {block["hash"]}
+
+
+def test_inspect(database: Path) -> None:
+    document = as_json("inspect", str(database))
+    assert (document["blocks"], document["readings"], document["pending"]) == (3, 6, 1)
+    (issuer,) = document["issuers"]
+    assert (issuer["name"], issuer["public_key"], issuer["top_seq"]) == ("east", PUBLIC["east"].hex(), 2)
+    code, output = run("inspect", str(database))
+    assert code == 0
+    assert document["heads"][0] in output
+    code, output = run("inspect", str(database), "--block", document["heads"][0][:16])
+    assert code == 0
+    assert document["heads"][0] in output
+    assert "-90.00" in output
+
+
+def test_reindex(database: Path) -> None:
+    assert run("reindex", str(database)) == (0, f"{database}: index of 3 blocks built anew\n")
+    assert run("verify", str(database))[0] == 0
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect", "reindex"])
+def test_wrong_use_exits_with_2(tmp_path: Path, command: str) -> None:
+    assert run(command)[0] == 2
+    code, output = run(command, str(tmp_path / "none.db"))
+    assert code == 2
+    assert "does not exist" in " ".join(output.split())
+
+
+def test_no_such_block_is_wrong_use(database: Path) -> None:
+    for prefix in ("zz", "ffffffffffff", ""):
+        assert run("inspect", str(database), "--block", prefix)[0] == 2
+
+
+@pytest.mark.parametrize("command", ["inspect", "reindex", "verify"])
+def test_a_file_that_is_no_ledger_exits_with_1(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "x.db"
+    path.write_text("time,p_w\n" * 500)
+    code, output = run(command, str(path))
+    assert code == 1
+    assert "database" in output
