@@ -2,7 +2,7 @@
 
 Sans-I/O: the core runs until a cycle or until something outside must look, and returns why. Time is in
 cycles of the 16 MHz clock since power-on, also while that clock is stopped by a sleep mode. Nothing here
-depends on how a run is cut into pieces. Timing follows the datasheet DS40002061 (ATmega48A/PA/88A/PA/168A/PA/328/P).
+depends on how a run is cut into pieces. Timing follows the datasheet DS40002061 (ATmega48A to 328P).
 """
 
 import enum
@@ -104,7 +104,7 @@ _FAULT_NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What went wrong: kind, byte address of the instruction, cycle, and the address or opcode in question."""
+    """What went wrong: kind, byte address of the instruction, cycle, the address or opcode in question."""
 
     kind: str
     program_counter: int
@@ -186,7 +186,7 @@ class Atmega328p:
         return None if cycle == _NEVER else cycle
 
     def reset(self, cause: ResetCause) -> None:
-        """Resets the chip; start-up takes 14 CK + 65 ms. EEPROM and flash survive, SRAM too except at power-on.
+        """Resets the chip; start-up takes 14 CK + 65 ms. EEPROM and flash survive, SRAM but for a power-on.
 
         An EEPROM write under way is torn by a power-on or a brown-out, and completes otherwise.
         """

@@ -23,7 +23,8 @@ SLEEPY = "ldi r16,5\nout SMCR,r16\nsleep\n"
 
 def test_a_mark_carries_code_and_argument() -> None:
     chip = boot(
-        "ldi r16,0x34\nout GPIOR1,r16\nldi r16,0x12\nout GPIOR2,r16\nldi r16,9\nout GPIOR0,r16\nloop: rjmp loop\n"
+        "ldi r16,0x34\nout GPIOR1,r16\nldi r16,0x12\nout GPIOR2,r16\nldi r16,9\nout GPIOR0,r16\n"
+        "loop: rjmp loop\n"
     )
     assert chip.run(100) is Stop.MARK
     assert (chip.mark_code, chip.mark_argument, chip.cycle) == (9, 0x1234, 6)
@@ -69,7 +70,8 @@ def test_stack_floor_is_the_first_byte_that_the_stack_must_not_take() -> None:
 def test_the_stack_pointer_between_its_halves_does_not_count() -> None:
     """From 0x0810 to 0x07F0 by way of 0x0710."""
     chip = boot(
-        "ldi r16,0x08\nout SPH,r16\nldi r16,0x10\nout SPL,r16\nldi r16,0x07\nout SPH,r16\nldi r16,0xf0\nout SPL,r16\n"
+        "ldi r16,0x08\nout SPH,r16\nldi r16,0x10\nout SPL,r16\nldi r16,0x07\nout SPH,r16\n"
+        "ldi r16,0xf0\nout SPL,r16\n"
         "push r0\nloop: rjmp loop\n"
     )
     chip.set_stack_floor(0x750)

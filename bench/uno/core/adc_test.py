@@ -1,6 +1,7 @@
 """ADC: conversion times, the sampling moment, references, triggers (datasheet 24)."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -49,7 +50,7 @@ def test_free_running_delivers_every_13_clocks() -> None:
         + "loop: sleep\nrjmp loop\nready: out GPIOR0,r16\nreti\n"
     )
     cycles = marks(chip, 5)
-    assert {b - a for a, b in zip(cycles, cycles[1:], strict=False)} == {13 * 128}
+    assert {b - a for a, b in pairwise(cycles)} == {13 * 128}
 
 
 def test_a_trigger_fixes_the_delay() -> None:
@@ -82,7 +83,8 @@ def test_the_sample_is_taken_one_and_a_half_clocks_in() -> None:
     ("multiplexer", "level_uv", "expected"),
     [
         (0x40, 0, 0), (0x40, 4_882, 0), (0x40, 4_883, 1), (0x40, 2_500_000, 512), (0x40, 4_995_118, 1023),
-        (0x40, 9_000_000, 1023), (0x40, -1, 0), (0x00, 2_500_000, 512), (0xC0, 550_000, 512), (0xC0, 2_500_000, 1023),
+        (0x40, 9_000_000, 1023), (0x40, -1, 0), (0x00, 2_500_000, 512),
+        (0xC0, 550_000, 512), (0xC0, 2_500_000, 1023),
         (0x4E, 0, 225), (0x4F, 9, 0), (0xC8, 0, 292),
     ],
 )  # fmt: skip
@@ -110,7 +112,8 @@ def test_a_mains_sine_keeps_its_shape() -> None:
     chip = boot(
         vectors(ADC="ready")
         + "start: ldi r16,1\nout SMCR,r16\nldi r16,0x40\nsts ADMUX,r16\nldi r16,0xef\nsts ADCSRA,r16\nsei\n"
-        + "loop: sleep\nrjmp loop\nready: lds r20,ADCL\nlds r21,ADCH\nout GPIOR1,r20\nout GPIOR2,r21\nout GPIOR0,r16\nreti\n"
+        + "loop: sleep\nrjmp loop\nready: lds r20,ADCL\nlds r21,ADCH\nout GPIOR1,r20\n"
+        "out GPIOR2,r21\nout GPIOR0,r16\nreti\n"
     )
     chip.set_analog(0, [AnalogSegment(0, 2_500_000, 1_593_000, 0, step)])
     codes = []
@@ -124,7 +127,8 @@ def test_a_mains_sine_keeps_its_shape() -> None:
 def test_reading_low_holds_the_result_until_high_is_read() -> None:
     chip = boot(
         "ldi r16,0x40\nsts ADMUX,r16\nldi r16,0xe0\nsts ADCSRA,r16\n.rept 200\nnop\n.endr\nlds r20,ADCL\n"
-        ".rept 200\nnop\n.endr\nlds r21,ADCH\n.rept 200\nnop\n.endr\nlds r22,ADCL\nlds r23,ADCH\nout GPIOR0,r16\n"
+        ".rept 200\nnop\n.endr\nlds r21,ADCH\n.rept 200\nnop\n.endr\nlds r22,ADCL\n"
+        "lds r23,ADCH\nout GPIOR0,r16\n"
     )
     chip.set_analog(0, [AnalogSegment(0, 1_000_000), AnalogSegment(250, 3_500_000)])
     marks(chip, 1)
@@ -149,11 +153,11 @@ def test_flag_is_cleared_by_writing_one() -> None:
 
 def test_noise_reduction_sleep_converts_and_wakes() -> None:
     chip = boot(
-        vectors(ADC="ready")
-        + "start: ldi r16,0x40\nsts ADMUX,r16\nldi r16,0x8f\nsts ADCSRA,r16\nldi r16,3\nout SMCR,r16\nsei\nsleep\n"
-        + "loop: rjmp loop\nready: out GPIOR0,r16\nreti\n"
+        vectors(ADC="ready") + "start: ldi r16,0x40\nsts ADMUX,r16\nldi r16,0x8f\nsts ADCSRA,r16\nldi r16,3\n"
+        "out SMCR,r16\nsei\nsleep\n" + "loop: rjmp loop\nready: out GPIOR0,r16\nreti\n"
     )
     (woken,) = marks(chip, 1)
-    # JMP, LDI STS LDI STS: the ADC clock starts at 9; SLEEP ends at 13; 25 clocks from 9 + 128; 4 + 4 + 3 + 1 to tell.
+    # JMP, LDI STS LDI STS: the ADC clock starts at 9; SLEEP ends at 13; 25 clocks from
+    # 9 + 128 on; 4 + 4 + 3 + 1 to tell.
     assert woken == 9 + 128 + 25 * 128 + 12
     assert chip.sleep_cycles[SleepMode.ADC_NOISE_REDUCTION] == 9 + 128 + 25 * 128 - 13

@@ -1,4 +1,4 @@
-"""Programs for the tests of the core: assembled by the installed avr-gcc, or a few register writes by hand."""
+"""Programs for the core's tests: assembled by the installed avr-gcc, or a few register writes by hand."""
 
 import functools
 import subprocess

@@ -158,8 +158,12 @@ uint16_t core_lowest_stack(const struct core *core) { return core->lowest_stack;
 uint16_t core_stack_pointer(const struct core *core) { return core->stack_pointer; }
 uint32_t core_program_counter(const struct core *core) { return core->program_counter * 2; }
 uint8_t core_status_register(const struct core *core) { return cpu_status_register(core); }
-void core_set_program_counter(struct core *core, uint32_t address) { core->program_counter = address / 2 % FLASH_WORDS; }
 void core_set_status_register(struct core *core, uint8_t value) { cpu_set_status_register(core, value); }
+
+void core_set_program_counter(struct core *core, uint32_t address)
+{
+    core->program_counter = address / 2 % FLASH_WORDS;
+}
 
 void core_set_stack_floor(struct core *core, uint16_t address)
 {
@@ -338,7 +342,8 @@ static size_t serialise(const struct core *core, uint8_t *state)
         put_items(&cursor, queue->cycles + queue->head, queue->count - queue->head, sizeof *queue->cycles);
     }
     for (int channel = 0; channel < ANALOG_CHANNELS; channel++)
-        put_items(&cursor, core->analog[channel].segments, core->analog[channel].count, sizeof(struct analog_segment));
+        put_items(&cursor, core->analog[channel].segments, core->analog[channel].count,
+                  sizeof(struct analog_segment));
     put_items(&cursor, core->line.bytes + core->line.head, core->line.count - core->line.head, 1);
     return cursor.left;
 }

@@ -66,8 +66,8 @@ def test_an_unarmed_write_does_nothing() -> None:
 
 
 def test_reading_halts_four_cycles_and_writing_two() -> None:
-    chip = Atmega328p(assemble("ldi r16,2\nout EEARH,r16\nldi r16,3\nout EEARL,r16\nsbi EECR,0\nin r20,EEDR\nout GPIOR0,r16\n"),
-                      bytes(515) + b"\x5a" + bytes(508))  # fmt: skip
+    source = "ldi r16,2\nout EEARH,r16\nldi r16,3\nout EEARL,r16\nsbi EECR,0\nin r20,EEDR\nout GPIOR0,r16\n"
+    chip = Atmega328p(assemble(source), bytes(515) + b"\x5a" + bytes(508))
     assert marks(chip, 1) == [4 + 2 + 4 + 1 + 1]
     assert chip.read_data(20, 1) == b"\x5a"
     assert writing(1).cycle == 6 + 2 + 2 + 2 + 1
@@ -76,8 +76,8 @@ def test_reading_halts_four_cycles_and_writing_two() -> None:
 def test_ready_interrupt_comes_when_the_write_is_done() -> None:
     chip = boot(
         vectors(EE_READY="ready")
-        + "start: ldi r16,0x99\nout EEDR,r16\nldi r16,1\nout SMCR,r16\nsbi EECR,2\nsbi EECR,1\nsbi EECR,3\nsei\nloop: sleep\n"
-        + "rjmp loop\nready: cbi EECR,3\nout GPIOR0,r16\nreti\n"
+        + "start: ldi r16,0x99\nout EEDR,r16\nldi r16,1\nout SMCR,r16\nsbi EECR,2\nsbi EECR,1\n"
+        "sbi EECR,3\nsei\nloop: sleep\n" + "rjmp loop\nready: cbi EECR,3\nout GPIOR0,r16\nreti\n"
     )
     # JMP 3, four, SBI, SBI: the write starts at 11; waking 4, entry 4, JMP 3, CBI 2, OUT 1.
     assert marks(chip, 1) == [11 + 54_400 + 14]

@@ -264,13 +264,17 @@ def test_flags_of_add_and_subtract_over_a_full_grid(name: str) -> None:
 # ---- cycles: "Instruction Set Summary" of the datasheet ----
 
 CYCLES = {
-    "nop": 1, "mov r0,r1": 1, "movw r0,r2": 1, "ldi r16,1": 1, "adiw r24,1": 2, "sbiw r24,1": 2, "mul r1,r2": 2,
+    "nop": 1, "mov r0,r1": 1, "movw r0,r2": 1, "ldi r16,1": 1, "adiw r24,1": 2, "sbiw r24,1": 2,
+    "mul r1,r2": 2,
     "muls r16,r17": 2, "mulsu r16,r17": 2, "fmul r16,r17": 2, "fmuls r16,r17": 2, "fmulsu r16,r17": 2,
-    "com r1": 1, "swap r1": 1, "bst r1,1": 1, "bld r1,1": 1, "sei": 1, "cli": 1, "set": 1, "wdr": 1, "break": 1,
+    "com r1": 1, "swap r1": 1, "bst r1,1": 1, "bld r1,1": 1, "sei": 1, "cli": 1, "set": 1, "wdr": 1,
+    "break": 1,
     "ld r0,X": 2, "ld r0,X+": 2, "ld r0,-X": 2, "ld r0,Y": 2, "ld r0,Y+": 2, "ld r0,-Y": 2, "ldd r0,Y+5": 2,
-    "ld r0,Z": 2, "ld r0,Z+": 2, "ld r0,-Z": 2, "ldd r0,Z+63": 2, "lds r0,0x200": 2, "st X,r0": 2, "st X+,r0": 2,
+    "ld r0,Z": 2, "ld r0,Z+": 2, "ld r0,-Z": 2, "ldd r0,Z+63": 2, "lds r0,0x200": 2, "st X,r0": 2,
+    "st X+,r0": 2,
     "st -X,r0": 2, "st Y,r0": 2, "st Y+,r0": 2, "st -Y,r0": 2, "std Y+5,r0": 2, "st Z,r0": 2, "st Z+,r0": 2,
-    "st -Z,r0": 2, "std Z+63,r0": 2, "sts 0x200,r0": 2, "lpm": 3, "lpm r0,Z": 3, "lpm r0,Z+": 3, "in r0,0x15": 1,
+    "st -Z,r0": 2, "std Z+63,r0": 2, "sts 0x200,r0": 2, "lpm": 3, "lpm r0,Z": 3, "lpm r0,Z+": 3,
+    "in r0,0x15": 1,
     "out 0x0a,r0": 1, "push r0": 2, "pop r0": 2, "sbi 0x05,1": 2, "cbi 0x05,1": 2, "rjmp .+10": 2, "ijmp": 2,
     "jmp 0x100": 3, "rcall .+10": 3, "icall": 3, "call 0x100": 4, "ret": 4, "reti": 4,
     "clc\nbrcs .+4": 2, "clc\nbrcc .+4": 3, "sez\nbreq .+4": 3, "sez\nbrne .+4": 2, "set\nbrts .-4": 3,
@@ -281,7 +285,7 @@ CYCLES = {
 
 
 def test_cycles_of_every_instruction() -> None:
-    """Counted from the first instruction of a snippet to the arrival at the one after its last executed one."""
+    """Counted from the first instruction of a snippet to the end of the last one executed."""
     measured = {}
     for source in CYCLES:
         chip = Atmega328p(assemble(source))

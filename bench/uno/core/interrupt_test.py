@@ -20,7 +20,8 @@ def test_entry_takes_four_cycles_and_the_vector_its_jump() -> None:
 
 def test_an_instruction_under_way_is_finished_first() -> None:
     source = vectors(INT0="handler") + (
-        "start: ldi r16,3\nsts EICRA+0,r16\nldi r16,1\nout EIMSK,r16\nsei\nloop: rjmp loop\nhandler: out GPIOR0,r16\n"
+        "start: ldi r16,3\nsts EICRA+0,r16\nldi r16,1\nout EIMSK,r16\nsei\nloop: rjmp loop\n"
+        "handler: out GPIOR0,r16\n"
     )
     latencies = set()
     for edge in range(100, 110):
@@ -61,7 +62,8 @@ def test_the_lower_vector_goes_first() -> None:
         vectors(INT0="first", INT1="second", PCINT2="third")
         + "start: ldi r16,15\nsts EICRA+0,r16\nldi r16,3\nout EIMSK,r16\nldi r16,4\nsts PCICR+0,r16\n"
         + "ldi r16,0x80\nsts PCMSK2+0,r16\n.rept 80\nnop\n.endr\nsei\nloop: rjmp loop\n"
-        + "first: ldi r17,1\nrjmp tell\nsecond: ldi r17,2\nrjmp tell\nthird: ldi r17,3\ntell: out GPIOR0,r17\nreti\n"
+        + "first: ldi r17,1\nrjmp tell\nsecond: ldi r17,2\nrjmp tell\nthird: ldi r17,3\n"
+        "tell: out GPIOR0,r17\nreti\n"
     )
     for pin in (Pin.PD7, Pin.PD3, Pin.PD2):
         chip.schedule_edges(pin, [60], first_high=True)
@@ -75,7 +77,8 @@ def test_the_lower_vector_goes_first() -> None:
 def test_pin_change_arrives_after_its_synchroniser() -> None:
     chip = boot(
         vectors(PCINT0="handler")
-        + "start: ldi r16,1\nsts PCICR+0,r16\nsts PCMSK0+0,r16\nsei\n.rept 300\nnop\n.endr\nhandler: out GPIOR0,r16\n"
+        + "start: ldi r16,1\nsts PCICR+0,r16\nsts PCMSK0+0,r16\nsei\n.rept 300\nnop\n.endr\n"
+        "handler: out GPIOR0,r16\n"
     )
     chip.schedule_edges(Pin.PB0, [100], first_high=True)
     assert marks(chip, 1) == [100 + PCINT_SYNCHRONISER + 8]
@@ -86,8 +89,8 @@ def test_senses_of_an_external_interrupt() -> None:
     for sense in range(4):
         chip = boot(
             vectors(INT1="handler")
-            + f"start: clr r20\nldi r16,{sense << 2}\nsts EICRA+0,r16\nldi r16,2\nout EIMSK,r16\nsei\nloop: rjmp loop\n"
-            + "handler: inc r20\nreti\n"
+            + f"start: clr r20\nldi r16,{sense << 2}\nsts EICRA+0,r16\nldi r16,2\nout EIMSK,r16\n"
+            f"sei\nloop: rjmp loop\n" + "handler: inc r20\nreti\n"
         )
         chip.set_pin(Pin.PD3, True)
         chip.schedule_edges(Pin.PD3, [1000, 2000, 3000, 4000, 5000], first_high=False)

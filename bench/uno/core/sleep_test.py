@@ -7,7 +7,8 @@ from bench.uno.core.assembly import boot, marks, vectors
 
 TCNT0, TCNT1L, TCNT2, OCR2A = 0x46, 0x84, 0xB2, 0xB3
 START_UP = {
-    SleepMode.IDLE: 0, SleepMode.ADC_NOISE_REDUCTION: 0, SleepMode.POWER_DOWN: 16384, SleepMode.POWER_SAVE: 16384,
+    SleepMode.IDLE: 0, SleepMode.ADC_NOISE_REDUCTION: 0, SleepMode.POWER_DOWN: 16384,
+    SleepMode.POWER_SAVE: 16384,
     SleepMode.STANDBY: 6, SleepMode.EXTENDED_STANDBY: 6,
 }  # fmt: skip
 
@@ -69,8 +70,8 @@ def test_a_stopped_timer_goes_on_where_it_was() -> None:
 def test_timer2_wakes_from_power_save() -> None:
     chip = boot(
         vectors(TIMER2_OVF="handler")
-        + "start: ldi r16,7\nsts TCCR2B,r16\nout SMCR,r16\nldi r16,1\nsts TIMSK2,r16\nsei\nsleep\nloop: rjmp loop\n"
-        + "handler: out GPIOR0,r16\nreti\n"
+        + "start: ldi r16,7\nsts TCCR2B,r16\nout SMCR,r16\nldi r16,1\nsts TIMSK2,r16\nsei\nsleep\n"
+        "loop: rjmp loop\n" + "handler: out GPIOR0,r16\nreti\n"
     )
     assert marks(chip, 1) == [256 * 1024 + 16384 + 4 + 4 + 3 + 1]
 

@@ -15,7 +15,8 @@ SPIF, WCOL = 0x80, 0x40
 )
 def test_a_byte_takes_eight_clocks(rate: int, double: int, divider: int) -> None:
     chip = boot(
-        f"ldi r16,4\nout PORTB,r16\nldi r16,0x2c\nout DDRB,r16\nldi r16,{double}\nout SPSR,r16\nldi r16,{0x50 | rate}\n"
+        f"ldi r16,4\nout PORTB,r16\nldi r16,0x2c\nout DDRB,r16\nldi r16,{double}\nout SPSR,r16\n"
+        f"ldi r16,{0x50 | rate}\n"
         "out SPCR,r16\nout SPDR,r17\n.rept 1200\nnop\n.endr\n"
     )
     assert chip.run(1 << 20) is Stop.SPI
@@ -30,7 +31,8 @@ def test_a_byte_takes_eight_clocks(rate: int, double: int, divider: int) -> None
 
 def test_a_polled_exchange() -> None:
     chip = boot(
-        "ldi r16,4\nout PORTB,r16\nldi r16,0x2c\nout DDRB,r16\nldi r16,0x50\nout SPCR,r16\nldi r17,0x3c\nout SPDR,r17\n"
+        "ldi r16,4\nout PORTB,r16\nldi r16,0x2c\nout DDRB,r16\nldi r16,0x50\nout SPCR,r16\n"
+        "ldi r17,0x3c\nout SPDR,r17\n"
         "wait: in r18,SPSR\nsbrs r18,7\nrjmp wait\nin r19,SPDR\nin r20,SPSR\nout GPIOR0,r16\n"
     )
     assert chip.run(1000) is Stop.SPI
@@ -51,7 +53,8 @@ def test_without_a_reply_the_line_reads_high() -> None:
 
 def test_writing_during_a_transfer_collides() -> None:
     chip = boot(
-        "ldi r16,4\nout DDRB,r16\nldi r16,0x50\nout SPCR,r16\nldi r17,1\nout SPDR,r17\nldi r17,2\nout SPDR,r17\n"
+        "ldi r16,4\nout DDRB,r16\nldi r16,0x50\nout SPCR,r16\nldi r17,1\nout SPDR,r17\n"
+        "ldi r17,2\nout SPDR,r17\n"
         "in r20,SPSR\n.rept 40\nnop\n.endr\nin r21,SPSR\nin r22,SPDR\nin r23,SPSR\nout GPIOR0,r16\n"
     )
     assert chip.run(1000) is Stop.SPI
@@ -64,8 +67,8 @@ def test_writing_during_a_transfer_collides() -> None:
 def test_interrupt_clears_the_flag_by_being_served() -> None:
     chip = boot(
         vectors(SPI_STC="done")
-        + "start: ldi r16,4\nout DDRB,r16\nldi r16,0xd0\nout SPCR,r16\nldi r18,1\nout SMCR,r18\nsei\nout SPDR,r16\n"
-        + "loop: sleep\nrjmp loop\ndone: in r20,SPSR\nout GPIOR0,r16\nreti\n"
+        + "start: ldi r16,4\nout DDRB,r16\nldi r16,0xd0\nout SPCR,r16\nldi r18,1\nout SMCR,r18\n"
+        "sei\nout SPDR,r16\n" + "loop: sleep\nrjmp loop\ndone: in r20,SPSR\nout GPIOR0,r16\nreti\n"
     )
     assert chip.run(1000) is Stop.SPI
     start = chip.cycle

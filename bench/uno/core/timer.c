@@ -124,7 +124,8 @@ static int connection(const struct timer *timer, int channel, int n)
 {
     int mode = timer->control_a >> (channel == CHANNEL_A ? 6 : 4) & 3;
     if (mode == CONNECT_TOGGLE && is_pwm(timer)) {
-        bool available = channel == CHANNEL_A && (timer->top == TOP_COMPARE_A || (n == 1 && timer->top == TOP_CAPTURE));
+        bool own_top = timer->top == TOP_COMPARE_A || (n == 1 && timer->top == TOP_CAPTURE);
+        bool available = channel == CHANNEL_A && own_top;
         if (!available)
             return CONNECT_NONE;
     }
@@ -249,7 +250,8 @@ static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static uint32_t ticks_to_anything(const struct core *core, int n)
 {
     const struct timer *timer = &core->timer[n];
-    uint32_t matches = smaller(ticks_to(timer, timer->compare[CHANNEL_A]), ticks_to(timer, timer->compare[CHANNEL_B]));
+    uint32_t matches = smaller(ticks_to(timer, timer->compare[CHANNEL_A]),
+                               ticks_to(timer, timer->compare[CHANNEL_B]));
     return timer->match_blocked ? 0 : smaller(matches, ticks_to_turn(core, n));
 }
 

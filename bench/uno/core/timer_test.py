@@ -1,6 +1,7 @@
-"""Timers 0, 1, 2: counts and flags against a tick-by-tick model, and waveforms on the pins (datasheet 15 to 18)."""
+"""Timers 0, 1, 2: counts and flags against a tick-by-tick model, waveforms on the pins (datasheet 15-18)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -48,7 +49,8 @@ class Counter:
 
 
 EIGHT_BIT_MODES = {
-    0: ("normal", None), 1: ("phase", 255), 2: ("ctc", "a"), 3: ("fast", 255), 5: ("phase", "a"), 7: ("fast", "a"),
+    0: ("normal", None), 1: ("phase", 255), 2: ("ctc", "a"), 3: ("fast", 255), 5: ("phase", "a"),
+    7: ("fast", "a"),
 }  # fmt: skip
 SIXTEEN_BIT_MODES = {
     0: ("normal", None), 1: ("phase", 0xFF), 2: ("phase", 0x1FF), 3: ("phase", 0x3FF), 4: ("ctc", "a"),
@@ -153,7 +155,7 @@ def test_arduino_timer0_overflows_every_16384_cycles() -> None:
         + "loop: sleep\nrjmp loop\ntick: out GPIOR0,r16\nreti\n"
     )
     cycles = marks(chip, 5)
-    assert [b - a for a, b in zip(cycles, cycles[1:], strict=False)] == [16384] * 4
+    assert [b - a for a, b in pairwise(cycles)] == [16384] * 4
 
 
 def test_a_whole_day_without_a_look_keeps_count() -> None:
@@ -165,7 +167,8 @@ def test_a_whole_day_without_a_look_keeps_count() -> None:
     expected = chip.read_data(TCNT0, 1)
     assert expected == bytes([12345 % 100])
     asleep = boot(
-        "ldi r16,99\nout OCR0A,r16\nldi r16,2\nout TCCR0A,r16\nldi r16,1\nout TCCR0B,r16\nout SMCR,r16\nsleep\n"
+        "ldi r16,99\nout OCR0A,r16\nldi r16,2\nout TCCR0A,r16\nldi r16,1\nout TCCR0B,r16\n"
+        "out SMCR,r16\nsleep\n"
     )
     assert asleep.run(day) is Stop.HALT
     assert asleep.read_data(TCNT0, 1)[0] == (day - 6) % 100
@@ -173,7 +176,7 @@ def test_a_whole_day_without_a_look_keeps_count() -> None:
 
 def edges(chip: Atmega328p, pin: Pin, count: int) -> list[tuple[int, bool]]:
     chip.watch(pin)
-    seen = []
+    seen: list[tuple[int, bool]] = []
     while len(seen) < count:
         assert chip.run(1 << 30) is Stop.PIN
         seen.append((chip.cycle, chip.pin_level))
@@ -182,7 +185,7 @@ def edges(chip: Atmega328p, pin: Pin, count: int) -> list[tuple[int, bool]]:
 
 def spans(seen: list[tuple[int, bool]]) -> dict[bool, set[int]]:
     result: dict[bool, set[int]] = {True: set(), False: set()}
-    for (start, level), (end, _) in zip(seen, seen[1:], strict=False):
+    for (start, level), (end, _) in pairwise(seen):
         result[level].add(end - start)
     return result
 
@@ -190,16 +193,22 @@ def spans(seen: list[tuple[int, bool]]) -> dict[bool, set[int]]:
 @pytest.mark.parametrize(
     ("registers", "pin", "high", "low"),
     [
-        pytest.param([(DDRD, 0x40), (OCR0A, 63), (TCCR0A, 0x83), (TCCR0B, 2)], Pin.PD6, 64 * 8, 192 * 8, id="T0 fast A"),
-        pytest.param([(DDRD, 0x20), (OCR0B, 9), (TCCR0A, 0x31), (TCCR0B, 1)], Pin.PD5, 510 - 18, 18, id="T0 phase B inv"),
-        pytest.param([(DDRB, 0x08), (OCR2A, 141), (TCCR2A, 0x42), (TCCR2B, 4)], Pin.PB3, 142 * 64, 142 * 64, id="tone"),
-        pytest.param([(DDRD, 0x08), (OCR2B, 200), (TCCR2A, 0x21), (TCCR2B, 1)], Pin.PD3, 400, 110, id="T2 phase B"),
+        pytest.param([(DDRD, 0x40), (OCR0A, 63), (TCCR0A, 0x83), (TCCR0B, 2)],
+                     Pin.PD6, 64 * 8, 192 * 8, id="T0 fast A"),
+        pytest.param([(DDRD, 0x20), (OCR0B, 9), (TCCR0A, 0x31), (TCCR0B, 1)],
+                     Pin.PD5, 510 - 18, 18, id="T0 phase B inv"),
+        pytest.param([(DDRB, 0x08), (OCR2A, 141), (TCCR2A, 0x42), (TCCR2B, 4)],
+                     Pin.PB3, 142 * 64, 142 * 64, id="tone"),
+        pytest.param([(DDRD, 0x08), (OCR2B, 200), (TCCR2A, 0x21), (TCCR2B, 1)],
+                     Pin.PD3, 400, 110, id="T2 phase B"),
         pytest.param(
-            [(DDRB, 2), (TCCR1A, 0x82), (TCCR1B, 0x18), (ICR1H, 3), (ICR1L, 231), (OCR1AH, 1), (OCR1AL, 0), (TCCR1B, 0x19)],
+            [(DDRB, 2), (TCCR1A, 0x82), (TCCR1B, 0x18), (ICR1H, 3), (ICR1L, 231), (OCR1AH, 1), (OCR1AL, 0),
+             (TCCR1B, 0x19)],
             Pin.PB1, 257, 1000 - 257, id="T1 fast ICR",
         ),
         pytest.param(
-            [(DDRB, 4), (TCCR1A, 0x20), (TCCR1B, 0x10), (ICR1H, 1), (ICR1L, 0), (OCR1BH, 0), (OCR1BL, 16), (TCCR1B, 0x12)],
+            [(DDRB, 4), (TCCR1A, 0x20), (TCCR1B, 0x10), (ICR1H, 1), (ICR1L, 0), (OCR1BH, 0), (OCR1BL, 16),
+             (TCCR1B, 0x12)],
             Pin.PB2, 32 * 8, (512 - 32) * 8, id="T1 phase and frequency ICR",
         ),
     ],
@@ -223,11 +232,12 @@ def test_fast_pwm_extremes() -> None:
 
 def test_compare_is_double_buffered_in_pwm() -> None:
     chip = boot(
-        "ldi r16,0x40\nout DDRD,r16\nldi r16,99\nout OCR0A,r16\nldi r16,0x83\nout TCCR0A,r16\nldi r16,1\nout TCCR0B,r16\n"
+        "ldi r16,0x40\nout DDRD,r16\nldi r16,99\nout OCR0A,r16\nldi r16,0x83\nout TCCR0A,r16\n"
+        "ldi r16,1\nout TCCR0B,r16\n"
         ".rept 310\nnop\n.endr\nldi r16,199\nout OCR0A,r16\nloop: rjmp loop\n"
     )
     seen = edges(chip, Pin.PD6, 12)
-    high = [b - a for (a, level), (b, _) in zip(seen, seen[1:], strict=False) if level]
+    high = [b - a for (a, level), (b, _) in pairwise(seen) if level]
     assert 100 in high
     assert high[-1] == 200
     assert set(high) <= {100, 200, high[0]}
@@ -244,7 +254,8 @@ def test_sixteen_bit_access_goes_through_temp() -> None:
 
 def test_input_capture_takes_the_count_of_the_edge() -> None:
     chip = boot(
-        "ldi r16,0x41\nsts TCCR1B,r16\n.rept 400\nnop\n.endr\nlds r20,ICR1L\nlds r21,ICR1H\nin r22,TIFR1\nout GPIOR0,r16\n"
+        "ldi r16,0x41\nsts TCCR1B,r16\n.rept 400\nnop\n.endr\nlds r20,ICR1L\nlds r21,ICR1H\n"
+        "in r22,TIFR1\nout GPIOR0,r16\n"
     )
     chip.schedule_edges(Pin.PB0, [300, 350], first_high=True)
     marks(chip, 1)

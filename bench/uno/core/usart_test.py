@@ -10,7 +10,7 @@ UDRE, TXC, RXC, DOR = 0x20, 0x40, 0x80, 0x08
 
 
 def sent(chip: Atmega328p, count: int) -> list[tuple[int, int]]:
-    result = []
+    result: list[tuple[int, int]] = []
     while len(result) < count:
         assert chip.run(1 << 30) is Stop.UART
         result.append((chip.uart_byte, chip.cycle))
@@ -41,7 +41,8 @@ def test_six_bytes_at_115200_take_four_frames_to_hand_over() -> None:
     """One byte goes straight to the shift register and one to the buffer; reference: hil.md, 5760 cycles."""
     chip = boot(
         "ldi r16,8\nsts UBRR0L,r16\nsts UCSR0B,r16\nldi r18,6\nout GPIOR0,r16\n"
-        "next: lds r17,UCSR0A\nsbrs r17,5\nrjmp next\nsts UDR0,r18\ndec r18\nbrne next\nout GPIOR0,r16\nloop: rjmp loop\n"
+        "next: lds r17,UCSR0A\nsbrs r17,5\nrjmp next\nsts UDR0,r18\ndec r18\nbrne next\n"
+        "out GPIOR0,r16\nloop: rjmp loop\n"
     )
     begin, end = marks(chip, 2)
     assert 5760 <= end - begin < 5760 + 20
@@ -87,13 +88,14 @@ def test_reception_and_its_interrupt() -> None:
         received.append(chip.mark_argument & 255)
     assert bytes(received) == b"xyz"
     assert times[2] - times[1] == times[1] - times[0] == 1440
-    # Nine bits and ten of sixteen samples of the stop bit, then waking (4), entry (4), JMP (3), LDS, OUT, OUT.
+    # Nine bits and ten of sixteen samples of the stop bit; waking 4, entry 4, JMP 3, LDS, OUT, OUT.
     assert times[0] == 1000 + 9 * 144 + 90 + 4 + 4 + 3 + 2 + 1 + 1
 
 
 def test_overrun_keeps_two_and_the_newest() -> None:
     chip = boot(
-        "ldi r16,8\nsts UBRR0L,r16\nldi r16,0x10\nsts UCSR0B,r16\nldi r17,60\nwait: dec r18\nbrne wait\ndec r17\nbrne wait\n"
+        "ldi r16,8\nsts UBRR0L,r16\nldi r16,0x10\nsts UCSR0B,r16\nldi r17,60\nwait: dec r18\n"
+        "brne wait\ndec r17\nbrne wait\n"
         "lds r22,UCSR0A\nlds r23,UDR0\nlds r24,UDR0\nlds r25,UDR0\nlds r26,UCSR0A\nout GPIOR0,r16\n"
     )
     chip.run(30)

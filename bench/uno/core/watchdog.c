@@ -56,14 +56,15 @@ uint8_t watchdog_read(struct core *core)
     return (uint8_t)(watchdog->control | (core->now < watchdog->change_until ? WDTCSR_WDCE : 0));
 }
 
-/* WDP changes and WDE clears only within four cycles of writing WDCE and WDE together (11.8.2); WDRF keeps WDE set. */
+/* WDP changes and WDE clears only within four cycles of writing WDCE and WDE together (11.8.2).
+ * WDRF keeps WDE set. */
 void watchdog_write(struct core *core, uint8_t value)
 {
     struct watchdog *watchdog = &core->watchdog;
     bool was_running = is_running(watchdog), opens = value & WDTCSR_WDCE && value & WDTCSR_WDE;
     bool may_change = !opens && core->now <= watchdog->change_until;
-    uint8_t changeable = may_change ? WDTCSR_WDE | WDTCSR_WDP : 0;
-    uint8_t control = (uint8_t)((watchdog->control & ~(changeable | WDTCSR_WDIE)) | (value & (changeable | WDTCSR_WDIE)));
+    uint8_t changeable = WDTCSR_WDIE | (may_change ? WDTCSR_WDE | WDTCSR_WDP : 0);
+    uint8_t control = (uint8_t)((watchdog->control & ~changeable) | (value & changeable));
     control |= value & WDTCSR_WDE;
     if (core->reset_status & MCUSR_WDRF)
         control |= WDTCSR_WDE;

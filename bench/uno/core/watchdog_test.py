@@ -32,7 +32,7 @@ def test_a_bite_resets_and_leaves_its_mark() -> None:
     assert marks(chip, 1) == [3]
     assert chip.mark_argument & 255 == 1
     (again,) = marks(chip, 1)
-    # The clock of the watchdog starts with the first write, which sets WDE; a loop of two cycles is under way.
+    # The watchdog's time begins with the first write, which sets WDE; a loop of two cycles is under way.
     assert again - (3 + 3 + SHORTEST + RESET_START_UP + 3) in (0, 1)
     assert chip.mark_argument & 255 == 1 | 8
     assert chip.read_data(WDTCSR, 1)[0] == 8
@@ -48,7 +48,8 @@ def test_feeding_keeps_it_quiet() -> None:
 def test_interrupt_first_then_reset() -> None:
     chip = boot(
         vectors(WDT="bark")
-        + "start: in r20,MCUSR\nout GPIOR1,r20\nout GPIOR0,r16\n" + CHANGE.format(value=0x48) + "sei\nloop: rjmp loop\n"
+        + "start: in r20,MCUSR\nout GPIOR1,r20\nout GPIOR0,r16\n"
+          "" + CHANGE.format(value=0x48) + "sei\nloop: rjmp loop\n"
         + "bark: lds r20,WDTCSR\nout GPIOR1,r20\nout GPIOR0,r16\nreti\n"
     )  # fmt: skip
     arguments = []
@@ -70,8 +71,10 @@ def test_the_change_must_follow_within_four_cycles(nops: int, changed: bool) -> 
 
 def test_it_cannot_be_stopped_while_wdrf_is_set() -> None:
     chip = boot(
-        "in r20,MCUSR\nsbrs r20,3\nrjmp first\n" + CHANGE.format(value=0) + "lds r21,WDTCSR\nclr r0\nout MCUSR,r0\n"
-        + CHANGE.format(value=0) + "lds r22,WDTCSR\nout GPIOR0,r16\nfirst: " + CHANGE.format(value=8) + "loop: rjmp loop\n"
+        "in r20,MCUSR\nsbrs r20,3\nrjmp first\n" + CHANGE.format(value=0) + "lds r21,WDTCSR\n"
+        "clr r0\nout MCUSR,r0\n"
+        + CHANGE.format(value=0) + "lds r22,WDTCSR\nout GPIOR0,r16\nfirst: "
+        + CHANGE.format(value=8) + "loop: rjmp loop\n"
     )  # fmt: skip
     marks(chip, 1)
     assert list(chip.read_data(21, 2)) == [8, 0]
