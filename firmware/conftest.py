@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +123,7 @@ class ScriptedRadio:
         self.registers[self.MODE] = self.STANDBY
         self._raise(self.TX_DONE)
         for index, packet in enumerate(self.gateway(frame)):
-            self._table.after_ms(self.answer_after_ms * (index + 1), lambda p=packet: self.receive(p))
+            self._table.after_ms(self.answer_after_ms * (index + 1), partial(self.receive, packet))
 
     def _raise(self, flags: int) -> None:
         self.registers[self.FLAGS] |= flags
@@ -140,6 +140,7 @@ class Table:
     def __init__(self, image: FirmwareImage, eeprom: bytes = b"") -> None:
         self.image = image
         self.core = Atmega328p(image.flash, eeprom.ljust(1024, b"\xff"))
+        assert image.stack_floor is not None
         self.core.set_stack_floor(image.stack_floor)
         self.radio = ScriptedRadio(self)
         self.marks: list[Mark] = []
@@ -189,8 +190,10 @@ class Table:
                         self.peek("frame_plaintext", self.peek("frame_plaintext_length", 1)[0])
                     )
             case Stop.FAULT:
-                where = self.image.symbol_at(core.fault.program_counter)
-                raise AssertionError(f"{core.fault.kind} in {where} at cycle {core.fault.cycle}")
+                fault = core.fault
+                assert fault is not None
+                where = self.image.symbol_at(fault.program_counter)
+                raise AssertionError(f"{fault.kind} in {where} at cycle {fault.cycle}")
             case _:
                 pass
 

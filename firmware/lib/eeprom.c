@@ -10,6 +10,8 @@ ISR(EE_READY_vect) {
 }
 
 static uint8_t load_byte(uint16_t address) {
+  while (EECR & _BV(EEPE)) { /* only after a reset in the midst of a write, which goes on through it */
+  }
   EEAR = address;
   EECR |= _BV(EERE);
   return EEDR;

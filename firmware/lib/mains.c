@@ -177,6 +177,7 @@ void mains_begin(uint8_t channels, const struct mains_scale *scales, uint32_t no
   next_burst = now;
   measured_at[0] = measured_at[1] = now;
   ADCSRA = 0;
+  if (!channels) PRR |= _BV(PRADC); /* in this order: an ADC that is on keeps drawing current */
 }
 
 void mains_step(uint32_t now) {

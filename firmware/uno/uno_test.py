@@ -10,7 +10,7 @@ import pytest
 
 from bench.uno.atmega328p import AnalogSegment, Pin, ResetCause
 from bench.uno.marker import MarkedFault, Marker
-from bench.uno.provisioning import Provisioning, eeprom_image, stored_epochs
+from bench.uno.provisioning import Provisioning, crc16, eeprom_image, stored_epochs
 from ledger.frame import FrameId, Kind, Snapshot, Status, data_frame_id, open_frame, seal_ack
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ S0_PINS = (
 
 
 def provisioned(**changed: int) -> bytes:
-    values = {"interval_s": 5, "s0_count": 4, **changed}
-    return eeprom_image(Provisioning(uno_id=UNO_ID, key=KEY, **values))
+    return eeprom_image(replace(Provisioning(uno_id=UNO_ID, key=KEY, interval_s=5), **changed))  # type: ignore[arg-type]  # numbers only
 
 
 def uno(workbench: Workbench, **changed: int) -> Table:
@@ -86,9 +85,9 @@ def test_frames_carry_the_exact_pulse_counts(workbench: Workbench) -> None:
     for counter, plaintext in enumerate(table.plaintexts):
         end_ms = 2_000 * (counter + 1)
         for channel, counted in enumerate(Snapshot.decode(plaintext).pulses):
-            falls = [t for t in range(300 + 7 * channel, 5_900, 60 + 90 * channel) if t < end_ms]
+            before = [t for t in range(300 + 7 * channel, 5_900, 60 + 90 * channel) if t < end_ms]
             # A pulse counts once it has been low for the debounce time, 11.3 ms at most.
-            assert len([t for t in falls if t < end_ms - 12]) <= counted <= len(falls)
+            assert len([t for t in before if t < end_ms - 12]) <= counted <= len(before)
 
 
 def test_snapshots_keep_to_the_grid_of_the_unos_own_clock(workbench: Workbench) -> None:
@@ -287,8 +286,6 @@ def test_a_uno_that_must_not_run_says_why_and_sleeps(
 
 
 def _with_s0_count(eeprom: bytes, count: int) -> bytes:
-    from bench.uno.provisioning import crc16
-
     body = eeprom[:5] + bytes([count]) + eeprom[6:48]
     return body + crc16(body).to_bytes(2, "little") + eeprom[50:]
 
