@@ -37,6 +37,7 @@ UPPER = (
     "bench.suites",
     "bench.run",
     "bench.cli",
+    "bench.__main__",
 )
 """What puts the tiers together and judges them. Each may import tiers, ground, and those before it."""
 

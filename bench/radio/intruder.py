@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from bench.radio.modulation import Packet
 
 if TYPE_CHECKING:
-    from bench.radio.medium import Clock, Medium, Reception, Streams
+    from bench.radio.medium import Clock, Medium, Streams
     from bench.radio.modulation import Modulation
+    from bench.radio.reception import Reception
 
 _MEMORY = 64
 _POWER_CDBM = 1000

@@ -1,0 +1,67 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RIG = ROOT / "rigs/virtual.toml"
+
+
+def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def test_without_arguments_it_helps() -> None:
+    finished = bench()
+    assert "trial" in finished.stdout + finished.stderr
+    assert "doctor" in finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--rig", "no.toml"), "no.toml"),
+        (("--rig", RIG, "--hours", "soon"), "expected a number of hours above 0"),
+        (("--rig", RIG, "--hours", "-1"), "expected a number of hours above 0"),
+        (("--rig", RIG, "--loss", "1.5"), "loss"),
+        (("--rig", RIG, "--sensors", "13"), "12"),
+        (("--rig", RIG, "--data", "no.csv"), "no.csv"),
+        (("--rig", RIG, "--seed", "x"), "seed"),
+    ],
+)
+def test_a_mistake_is_told_in_words(arguments: tuple[str | Path, ...], told: str, tmp_path: Path) -> None:
+    finished = bench("trial", *arguments, "--output", tmp_path / "trial")
+    assert finished.returncode == 2
+    assert told in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_malformed_data_set_is_told_with_its_line(tmp_path: Path) -> None:
+    data = tmp_path / "broken.csv"
+    data.write_text("time,load_w\n2026-01-01T00:00,100\n2026-01-01T00:01,many\n")
+    finished = bench("trial", "--rig", RIG, "--data", data, "--output", tmp_path / "trial")
+    assert finished.returncode == 2
+    assert "line 3" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_data_set_never_seen_is_played_and_accounted_for(tmp_path: Path) -> None:
+    data = tmp_path / "workshop.csv"
+    data.write_text(
+        "date;saw_kw;light_w;meter_kwh\n"
+        "2026-03-01 08:00;90;120;0.9\n"
+        "2026-03-01 08:15;;118;0.4\n"
+        "2026-03-01 08:30;3.5;0;12.5\n"
+    )
+    finished = bench(
+        *("trial", "--rig", RIG, "--data", data, "--unos", "2", "--hours", "0.1", "--loss", "0.1"),
+        *("--seed", "7", "--json", "--output", tmp_path / "trial"),
+    )
+    assert finished.returncode == 0, finished.stderr
+    told = json.loads(finished.stdout)
+    assert told["readings"]["injected"] > 0
+    assert (told["readings"]["altered"], told["readings"]["unaccounted"]) == (0, 0)
+    assert any("too large a load" in note for note in told["notes"])

@@ -1,0 +1,136 @@
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.oracle import Cause
+from bench.rig.loader import load_rig
+from bench.rig.model import Outage, Rig
+from bench.trial import TrialError, TrialOutcome, TrialPlan, run_trial
+from bench.uno.build import build_firmware
+from bench.uno.image import FirmwareImage
+from bench.uno.virtual import VirtualUno
+from bench.world.simulation import NS_PER_S
+from ledger.verify import verify
+
+RIG = Path(__file__).parents[1] / "rigs/virtual.toml"
+MINUTE_NS = 60 * NS_PER_S
+
+
+@pytest.fixture(scope="module")
+def firmware() -> FirmwareImage:
+    return build_firmware()
+
+
+@pytest.fixture(scope="module")
+def small_rig() -> Rig:
+    return load_rig(RIG).with_changes(unos=3, interval_s=15)
+
+
+def play(
+    rig: Rig,
+    firmware: FirmwareImage,
+    directory: Path,
+    seed: int = 7,
+    minutes: int = 2,
+    intruder_s: int | None = None,
+) -> TrialOutcome:
+    period_ns = None if intruder_s is None else intruder_s * NS_PER_S
+    return run_trial(TrialPlan(rig, seed, minutes * MINUTE_NS, directory, period_ns), firmware)
+
+
+def test_a_lossy_trial_delivers_every_reading_unaltered(
+    small_rig: Rig, firmware: FirmwareImage, tmp_path: Path
+) -> None:
+    outcome = play(small_rig.with_changes(loss=0.2), firmware, tmp_path / "trial")
+    verdict = outcome.verdict
+    # Clocks are up to 0.25 % off, so that the snapshot due last may fall behind the window.
+    assert 3 * 4 * 7 <= verdict.injected <= 3 * 4 * 8
+    assert (verdict.in_server_ledger, verdict.altered, verdict.unaccounted) == (verdict.injected, 0, 0)
+    assert outcome.retries > 0
+    assert len(set(outcome.heads.values())) == 1
+    assert verify(outcome.server_database).clean
+    trace = outcome.trace_path.read_bytes()
+    assert outcome.trace_sha256 == hashlib.sha256(trace).hexdigest()
+    times = [json.loads(line)[0] for line in trace.splitlines()]
+    assert times == sorted(times)
+
+
+def test_equal_seeds_give_equal_traces_in_any_process(
+    small_rig: Rig, firmware: FirmwareImage, tmp_path: Path
+) -> None:
+    here = play(small_rig, firmware, tmp_path / "here", minutes=1)
+    command = [
+        *(sys.executable, "-m", "bench", "trial", "--rig", str(RIG), "--unos", "3", "--interval", "15"),
+        *("--hours", "0.016666666666666666667", "--seed", "7", "--json", "--output", str(tmp_path / "there")),
+    ]
+    finished = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"}
+    )
+    there = json.loads(finished.stdout)
+    assert there["trace_sha256"] == here.trace_sha256
+    assert there["firmware_sha256"] == firmware.sha256
+    assert play(small_rig, firmware, tmp_path / "other", seed=8, minutes=1).trace_sha256 != here.trace_sha256
+
+
+def test_running_ahead_changes_nothing(
+    small_rig: Rig, firmware: FirmwareImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = play(small_rig, firmware, tmp_path / "ahead", minutes=1, intruder_s=4)
+    horizon = VirtualUno._horizon_cycle
+
+    def in_small_steps(uno: VirtualUno) -> int:
+        return min(horizon(uno), uno._core.cycle + 16_000)
+
+    monkeypatch.setattr(VirtualUno, "_horizon_cycle", in_small_steps)
+    in_step = play(small_rig, firmware, tmp_path / "in step", minutes=1, intruder_s=4)
+    assert in_step.trace_sha256 == ahead.trace_sha256
+
+
+def test_what_a_dead_link_holds_back_is_still_buffered(
+    small_rig: Rig, firmware: FirmwareImage, tmp_path: Path
+) -> None:
+    verdict = play(small_rig.with_changes(loss=1.0), firmware, tmp_path / "trial", minutes=1).verdict
+    assert verdict.in_server_ledger == 0
+    assert verdict.missing_by_cause[Cause.STILL_BUFFERED] == verdict.injected > 0
+
+
+def test_what_a_dead_link_pushes_out_of_the_ring_is_lost_to_the_radio_or_to_memory(
+    small_rig: Rig, firmware: FirmwareImage, tmp_path: Path
+) -> None:
+    rig = small_rig.with_changes(loss=1.0, interval_s=5, unos=1)
+    verdict = play(rig, firmware, tmp_path / "trial", minutes=6).verdict
+    dropped = verdict.missing_by_cause[Cause.RADIO] + verdict.missing_by_cause[Cause.MEMORY]
+    assert dropped > 0
+    assert dropped + verdict.missing_by_cause[Cause.STILL_BUFFERED] == verdict.injected
+    assert verdict.unaccounted == 0
+
+
+def test_what_an_uplink_outage_holds_back_waits_at_the_gateway(
+    small_rig: Rig, firmware: FirmwareImage, tmp_path: Path
+) -> None:
+    branch = small_rig.branches[0]
+    uplink = branch.uplink.model_copy(update={"outages": (Outage(from_s=0, to_s=100_000),)})
+    rig = small_rig.model_copy(update={"branch": (branch.model_copy(update={"uplink": uplink}),)})
+    verdict = play(rig, firmware, tmp_path / "trial", minutes=1).verdict
+    assert verdict.in_server_ledger == 0
+    assert verdict.missing_by_cause[Cause.STILL_BUFFERED] == verdict.injected > 0
+
+
+def test_an_uno_that_faults_is_told_and_its_readings_are_missed(small_rig: Rig, tmp_path: Path) -> None:
+    erased = FirmwareImage("erased flash", b"\xff" * 64)
+    outcome = play(small_rig, erased, tmp_path / "trial", minutes=1)
+    assert all(uno.fault is not None and "cycle" in uno.fault for uno in outcome.unos.values())
+    assert outcome.verdict.missing_by_cause[Cause.CPU] == outcome.verdict.injected > 0
+
+
+def test_a_directory_with_other_things_in_it_is_left_alone(
+    small_rig: Rig, firmware: FirmwareImage, tmp_path: Path
+) -> None:
+    (tmp_path / "precious.txt").write_text("keep me")
+    with pytest.raises(TrialError, match="holds no earlier trial: choose another directory"):
+        play(small_rig, firmware, tmp_path)
+    assert (tmp_path / "precious.txt").read_text() == "keep me"
