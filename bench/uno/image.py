@@ -81,7 +81,7 @@ class FirmwareImage:
         return hashlib.sha256(self.hex_text.encode("ascii")).hexdigest()
 
     def symbol_at(self, program_counter: int) -> str:
-        """Name of the function that holds this flash byte address, or the address itself where none is known."""
+        """Name of the function at this flash byte address, or the address itself where none is known."""
         for name, symbol in self.symbols.items():
             if symbol.in_flash and symbol.address <= program_counter < symbol.address + symbol.size:
                 return name

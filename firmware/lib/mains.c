@@ -174,7 +174,7 @@ static void evaluate(uint32_t now) {
 void mains_begin(uint8_t channels, const struct mains_scale *scales, uint32_t now) {
   channel_count = channels;
   scale_of = scales;
-  next_burst = now;
+  next_burst = now + (channels == 2 ? TICKS_FROM_MS(200) : TICKS_FROM_MS(700)); /* the last of a second ends at 0.93 */
   measured_at[0] = measured_at[1] = now;
   ADCSRA = 0;
   if (!channels) PRR |= _BV(PRADC); /* in this order: an ADC that is on keeps drawing current */

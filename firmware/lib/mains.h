@@ -32,7 +32,8 @@ struct mains_reading {
 
 extern struct mains_reading mains_readings[MAINS_CHANNELS];
 
-/* Plans the first bursts; scales[i] belong to channel i and must stay where they are. */
+/* Plans the bursts so that the last of every second from now ends shortly before the next begins: a snapshot on that
+ * grid finds a fresh reading. scales[i] belong to channel i and must stay where they are. */
 void mains_begin(uint8_t channels, const struct mains_scale *scales, uint32_t now);
 
 /* Starts and evaluates bursts that are due. */
