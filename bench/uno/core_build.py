@@ -12,15 +12,7 @@ from pathlib import Path
 from cffi import FFI
 
 MODULE = "bench.uno._core"
-COMPILE_ARGUMENTS = [
-    "-std=gnu11",
-    "-O2",
-    "-fno-strict-overflow",
-    "-fno-crossjumping",
-    "-fno-gcse",
-    "-Wall",
-    "-Wextra",
-]
+COMPILE_ARGUMENTS = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
 SOURCE_FOLDER = Path(__file__).parent / "core"
 
 

@@ -285,7 +285,7 @@ void core_poke(struct core *core, uint16_t address, const uint8_t *data, size_t 
 /* A saved state is a header, the plain part of struct core, then the queues' contents. */
 struct header { uint64_t magic, program_checksum, plain_size; };
 enum { PLAIN_SIZE = offsetof(struct core, program) };
-static const uint64_t MAGIC = 0x3150383233414D31u; /* changes with the layout's meaning */
+static const uint64_t MAGIC = 0x3250383233414D31u; /* changes with the layout's meaning */
 
 struct cursor { uint8_t *write; const uint8_t *read; size_t left; bool failed; };
 

@@ -44,9 +44,10 @@ struct program {
     uint64_t checksum;
 };
 
-/* SREG in the form the instructions leave it: C is 0 or 1; Z is set when zero == 0; N, V and S are bit 7 of
- * negative, overflow and sign; H is bit 4 of half. */
-struct flags { uint8_t carry, zero, negative, overflow, sign, half, transfer, interrupt; };
+/* SREG in the form the instructions leave it: C is 0 or 1; Z is set when zero == 0; N and V are bit 7 of negative
+ * and overflow; H is bit 4 of half. S is N xor V, unless SREG was written otherwise: bit 15 of overflow says so, and
+ * goes with the next result, which sets the low byte alone. */
+struct flags { uint16_t overflow; uint8_t carry, zero, negative, half, transfer, interrupt; };
 
 struct port {
     uint8_t output, direction;           /* PORTx, DDRx */

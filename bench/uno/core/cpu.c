@@ -3,20 +3,23 @@
 #include "core.h"
 #include "operation.h"
 
+#define SIGN(negative, overflow) (((negative) ^ (overflow) ^ (overflow) >> 8) & 0x80)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
 uint8_t cpu_status_register(const struct core *core)
 {
     const struct flags *f = &core->flags;
-    return (uint8_t)(f->carry | (f->zero == 0) << 1 | f->negative >> 7 << 2 | f->overflow >> 7 << 3
-                     | f->sign >> 7 << 4 | (f->half >> 4 & 1) << 5 | f->transfer << 6 | f->interrupt << 7);
+    return (uint8_t)(f->carry | (f->zero == 0) << 1 | f->negative >> 7 << 2 | (f->overflow >> 7 & 1) << 3
+                     | SIGN(f->negative, f->overflow) >> 7 << 4 | (f->half >> 4 & 1) << 5 | f->transfer << 6
+                     | f->interrupt << 7);
 }
 
 void cpu_set_status_register(struct core *core, uint8_t value)
 {
+    bool sign_differs = (value >> 2 ^ value >> 3 ^ value >> 4) & 1; /* S from N xor V */
     core->flags = (struct flags){
         .carry = value & 1, .zero = !(value & SREG_Z), .negative = value & SREG_N ? 0x80 : 0,
-        .overflow = value & SREG_V ? 0x80 : 0, .sign = value & SREG_S ? 0x80 : 0,
+        .overflow = (value & SREG_V ? 0x80 : 0) | (sign_differs ? 0x8000 : 0),
         .half = value & SREG_H ? 0x10 : 0, .transfer = value >> 6 & 1, .interrupt = value >> 7,
     };
 }
@@ -80,9 +83,9 @@ static __attribute__((noinline)) void store_slow(struct core *core, uint16_t add
     } while (0)
 
 #define SPILL() (core->flags.carry = carry, core->flags.zero = zero, core->flags.negative = negative, \
-                 core->flags.overflow = overflow, core->flags.sign = sign, core->flags.half = half)
+                 core->flags.overflow = overflow, core->flags.half = half)
 #define FILL() (carry = core->flags.carry, zero = core->flags.zero, negative = core->flags.negative, \
-                overflow = core->flags.overflow, sign = core->flags.sign, half = core->flags.half)
+                overflow = core->flags.overflow, half = core->flags.half)
 
 #define RD r[at->d]
 #define RR r[at->r]
@@ -102,12 +105,9 @@ static __attribute__((noinline)) void store_slow(struct core *core, uint16_t add
         half = carries; \
         overflow = (uint8_t)(carries ^ carry << 7); \
         negative = (uint8_t)(sum); \
-        SIGN(); \
     } while (0)
 
-#define SIGN() (sign = negative ^ overflow)
-
-#define LOGIC_FLAGS(result) (zero = negative = sign = (result), overflow = 0)
+#define LOGIC_FLAGS(result) (zero = negative = (result), overflow = 0)
 
 #define SUBTRACT(a, b, borrow) \
     uint8_t left = (a), right = (b); \
@@ -217,7 +217,7 @@ void cpu_execute(struct core *core)
     const struct instruction *next = code + core->program_counter, *at;
     uint8_t *const r = core->data;
     uint64_t cycle = core->cycle;
-    uint8_t carry, zero, negative, overflow, sign, half;
+    unsigned carry, zero, negative, overflow, half;
     FILL();
     DISPATCH();
 
@@ -256,15 +256,15 @@ do_OR: RD |= RR; LOGIC_FLAGS(RD); DONE(1);
 do_ORI: RD |= (uint8_t)at->k; LOGIC_FLAGS(RD); DONE(1);
 do_EOR: RD ^= RR; LOGIC_FLAGS(RD); DONE(1);
 do_COM: RD = (uint8_t)~RD; LOGIC_FLAGS(RD); carry = 1; DONE(1);
-do_INC: { uint8_t result = ++RD; zero = negative = result; overflow = result == 0x80 ? 0x80 : 0; SIGN(); DONE(1); }
-do_DEC: { uint8_t result = --RD; zero = negative = result; overflow = result == 0x7F ? 0x80 : 0; SIGN(); DONE(1); }
+do_INC: { uint8_t result = ++RD; zero = negative = result; overflow = result == 0x80 ? 0x80 : 0; DONE(1); }
+do_DEC: { uint8_t result = --RD; zero = negative = result; overflow = result == 0x7F ? 0x80 : 0; DONE(1); }
 do_SWAP: RD = (uint8_t)(RD << 4 | RD >> 4); DONE(1);
 do_LSR: {
     uint8_t value = RD;
     carry = value & 1;
     RD = zero = value >> 1;
     negative = 0;
-    overflow = sign = (uint8_t)(carry << 7);
+    overflow = (uint8_t)(carry << 7);
     DONE(1);
 }
 do_ROR: {
@@ -272,7 +272,6 @@ do_ROR: {
     carry = value & 1;
     RD = zero = negative = result;
     overflow = (uint8_t)(result ^ carry << 7);
-    SIGN();
     DONE(1);
 }
 do_ASR: {
@@ -280,7 +279,6 @@ do_ASR: {
     carry = value & 1;
     RD = zero = negative = result;
     overflow = (uint8_t)(result ^ carry << 7);
-    SIGN();
     DONE(1);
 }
 do_MOV: RD = RR; DONE(1);
@@ -292,7 +290,6 @@ do_ADIW: {
     carry = (uint8_t)((~after & before) >> 15);
     overflow = (uint8_t)((after & ~before) >> 8);
     negative = (uint8_t)(after >> 8);
-    SIGN();
     zero = after != 0;
     DONE(2);
 }
@@ -302,7 +299,6 @@ do_SBIW: {
     carry = (uint8_t)((after & ~before) >> 15);
     overflow = (uint8_t)((~after & before) >> 8);
     negative = (uint8_t)(after >> 8);
-    SIGN();
     zero = after != 0;
     DONE(2);
 }
@@ -410,7 +406,7 @@ do_BRCS: BRANCH(carry);
 do_BREQ: BRANCH(zero == 0);
 do_BRMI: BRANCH(negative & 0x80);
 do_BRVS: BRANCH(overflow & 0x80);
-do_BRLT: BRANCH(sign & 0x80);
+do_BRLT: BRANCH(SIGN(negative, overflow));
 do_BRHS: BRANCH(half & 0x10);
 do_BRTS: BRANCH(core->flags.transfer);
 do_BRIE: BRANCH(core->flags.interrupt);
@@ -418,7 +414,7 @@ do_BRCC: BRANCH(!carry);
 do_BRNE: BRANCH(zero != 0);
 do_BRPL: BRANCH(!(negative & 0x80));
 do_BRVC: BRANCH(!(overflow & 0x80));
-do_BRGE: BRANCH(!(sign & 0x80));
+do_BRGE: BRANCH(!SIGN(negative, overflow));
 do_BRHC: BRANCH(!(half & 0x10));
 do_BRTC: BRANCH(!core->flags.transfer);
 do_BRID: BRANCH(!core->flags.interrupt);
