@@ -46,6 +46,9 @@ class Stop(enum.IntEnum):
     """The cycle asked for was reached asleep, and nothing inside can ever wake the CPU."""
 
 
+_STOPS: Final[tuple[Stop, ...]] = tuple(sorted(Stop))
+
+
 class Pin(enum.IntEnum):
     """The port pins, by the chip's names. Arduino D0-D7 are PD0-PD7, D8-D13 PB0-PB5, A0-A5 PC0-PC5."""
 
@@ -178,7 +181,8 @@ class Atmega328p:
         """Executes whole instructions until `cycle >= until_cycle`, or until the host must look."""
         if not 0 <= until_cycle <= MAX_CYCLE:
             raise CoreError(f"cannot run until cycle {until_cycle}; a cycle lies in 0..2^64-2")
-        return Stop(lib.core_run(self._core, until_cycle))
+        stop: int = lib.core_run(self._core, until_cycle)
+        return _STOPS[stop]
 
     def wake_cycle(self) -> int | None:
         """CPU awake: now. Asleep: no cycle before this can see it wake by itself; None: it cannot at all."""
@@ -204,7 +208,7 @@ class Atmega328p:
         lib.core_spi_reply(self._core, miso)
 
     def watch(self, pin: Pin) -> None:
-        """Stops from now on whenever the chip itself changes the level of this pin."""
+        """Stops from now on whenever the chip drives or pulls this pin to another level, not when it lets go."""
         lib.core_watch(self._core, pin)
 
     @property

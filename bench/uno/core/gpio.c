@@ -1,15 +1,20 @@
 /* Ports B, C, D: datasheet 14 "I/O-Ports". */
 #include "core.h"
 
+static uint8_t pull_ups(const struct core *core, const struct port *port)
+{
+    return core->data[MCUCR] & MCUCR_PUD ? 0 : port->output & (uint8_t)~port->direction;
+}
+
 static uint8_t level_of(const struct core *core, const struct port *port)
 {
     uint8_t output = (uint8_t)((port->output & ~port->override) | (port->override_level & port->override));
-    uint8_t pull_up = core->data[MCUCR] & MCUCR_PUD ? 0 : port->output;
-    uint8_t input = (uint8_t)((port->external & port->driven) | (pull_up & ~port->driven));
+    uint8_t input = (uint8_t)((port->external & port->driven) | (pull_ups(core, port) & ~port->driven));
     return (uint8_t)((output & port->direction) | (input & ~port->direction));
 }
 
-/* Takes over a change of anything that decides the pins' levels. `inside`: made by the chip itself. */
+/* Takes over a change of anything that decides the pins' levels. `inside`: made by the chip itself. A watched pin that
+ * the chip merely lets go of is no change to the outside: what hangs on it keeps the level it had. */
 static void settle(struct core *core, enum port_index index, bool inside)
 {
     struct port *port = &core->port[index];
@@ -21,8 +26,9 @@ static void settle(struct core *core, enum port_index index, bool inside)
     port->changed_cycle = core->now;
     port->level = after;
     external_interrupt_pins_changed(core, index, before, after);
-    if (inside && changed & port->watched) {
-        port->watched_changed |= changed & port->watched;
+    uint8_t imposed = port->direction | pull_ups(core, port);
+    if (inside && changed & port->watched & imposed) {
+        port->watched_changed |= changed & port->watched & imposed;
         stop_raise(core, STOP_PIN);
     }
     if (index == PORT_B)

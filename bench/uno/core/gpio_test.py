@@ -56,6 +56,18 @@ def test_watched_pins_stop_one_by_one_and_others_do_not() -> None:
     assert seen == [(Pin.PB1, True, 3), (Pin.PB2, True, 3), (Pin.PB2, False, 4)]
 
 
+def test_letting_go_of_a_watched_pin_is_no_stop() -> None:
+    chip = boot(
+        "ldi r16,4\nout PORTB,r16\nout DDRB,r16\nout GPIOR0,r16\nclr r0\nout DDRB,r0\nout PORTB,r0\n"
+        "loop: rjmp loop\n"
+    )
+    chip.watch(Pin.PB2)
+    assert chip.run(100) is Stop.PIN
+    assert chip.pin_level
+    assert marks(chip, 1)
+    assert chip.run(100) is Stop.LIMIT
+
+
 def test_the_outside_changing_a_watched_pin_is_no_stop() -> None:
     chip = chip_with((PORTB, 0))
     chip.watch(Pin.PB0)

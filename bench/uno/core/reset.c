@@ -42,6 +42,7 @@ void reset_begin(struct core *core, enum reset_cause cause, uint64_t start_up_cy
     cpu_set_status_register(core, 0);
     core->stack_pointer = RAMEND;
     core->pending = 0;
+    core->stops &= 1u << STOP_PIN;
     core->stall = 0;
     core->wake_cycle = NEVER;
     core->enabled_cycle = NEVER;
