@@ -145,13 +145,13 @@ def _add_branch(
         assembled.calibrations.append(calibration)
     stimuli = BranchStimuli(branch, seed.child("sensors"), stage.begin_ns, stage.until_ns)
     assembled.data_sha256[branch.name] = stimuli.data_sha256
-    assembled.notes += [f"{branch.name}: {note}" for note in stimuli.notes]
     for position, uno_id in enumerate(ids):
         uno = _uno(f"{branch.name}/uno-{position + 1}", uno_id, branch, seed, medium, stage)
         truths = stimuli.play(position, uno)
         interval_ns = uno.clock.ns_at(branch.uno.interval_s * CYCLE_HZ) - uno.clock.origin_ns
         assembled.unos.append(uno)
         assembled.meters.append(MeterTruth(uno.name, uno_id, interval_ns, truths))
+    assembled.notes += [f"{branch.name}: {note}" for note in stimuli.notes]
     return medium
 
 

@@ -80,9 +80,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """Collect the suites, when there is a rig to judge."""
-    if file_path.name.endswith(SUITE_SUFFIX) and parent.config.stash.get(_campaign, None) is not None:
-        return pytest.Module.from_parent(parent, path=file_path)
-    return None
+    judging = parent.config.stash.get(_campaign, None) is not None
+    # pytest itself collects a file that is named on the command line.
+    if not judging or not file_path.name.endswith(SUITE_SUFFIX) or parent.session.isinitpath(file_path):
+        return None
+    return pytest.Module.from_parent(parent, path=file_path)
 
 
 @pytest.fixture(scope="session")
