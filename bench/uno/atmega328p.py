@@ -208,7 +208,7 @@ class Atmega328p:
         lib.core_spi_reply(self._core, miso)
 
     def watch(self, pin: Pin) -> None:
-        """Stops from now on whenever the chip drives or pulls this pin to another level, not when it lets go."""
+        """Stops from now on whenever the chip drives or pulls this pin to another level."""
         lib.core_watch(self._core, pin)
 
     @property

@@ -124,6 +124,15 @@ def test_a_mains_sine_keeps_its_shape() -> None:
     assert root_mean_square * 5_000_000 / 1024 == pytest.approx(1_593_000 / math.sqrt(2), rel=0.003)
 
 
+def test_of_many_segments_the_last_begun_holds() -> None:
+    chip = chip_with((ADMUX, 0x42), (ADCSRA, ADEN | ADSC))
+    sample = 8 + 27
+    chip.set_analog(2, [AnalogSegment(cycle, cycle * 10_000) for cycle in range(100)])
+    chip.set_analog(2, [AnalogSegment(sample + 1, 0)])
+    converts_until(chip)
+    assert result(chip) == sample * 10_000 * 1024 // 5_000_000
+
+
 def test_reading_low_holds_the_result_until_high_is_read() -> None:
     chip = boot(
         "ldi r16,0x40\nsts ADMUX,r16\nldi r16,0xe0\nsts ADCSRA,r16\n.rept 200\nnop\n.endr\nlds r20,ADCL\n"

@@ -38,17 +38,28 @@ static int64_t sine(uint64_t phase)
     return low + ((high - low) * fraction >> FRACTION_BITS);
 }
 
+/* The segment in force at a cycle: the last that has begun. */
+static const struct analog_segment *segment_at(const struct segment_queue *queue, uint64_t cycle)
+{
+    size_t begun = 0, beyond = queue->count;
+    while (begun < beyond) {
+        size_t middle = begun + (beyond - begun) / 2;
+        if (queue->segments[middle].from_cycle <= cycle)
+            begun = middle + 1;
+        else
+            beyond = middle;
+    }
+    return begun ? &queue->segments[begun - 1] : NULL;
+}
+
 /* A pin without an analog source carries its digital level. */
 int64_t analog_microvolts(const struct core *core, uint8_t channel, uint64_t cycle)
 {
-    const struct segment_queue *queue = &core->analog[channel];
-    for (size_t n = queue->count; n-- > 0;) {
-        const struct analog_segment *segment = &queue->segments[n];
-        if (segment->from_cycle > cycle)
-            continue;
-        uint64_t phase = segment->phase + segment->phase_step * (cycle - segment->from_cycle);
-        return segment->offset_uv + ((segment->amplitude_uv * sine(phase) + (1 << (ONE_BITS - 1))) >> ONE_BITS);
+    const struct analog_segment *segment = segment_at(&core->analog[channel], cycle);
+    if (!segment) {
+        bool high = channel < 6 && gpio_level(core, (uint8_t)PIN(PORT_C, channel));
+        return high ? SUPPLY_UV : 0;
     }
-    bool high = channel < 6 && gpio_level(core, (uint8_t)PIN(PORT_C, channel));
-    return high ? SUPPLY_UV : 0;
+    uint64_t phase = segment->phase + segment->phase_step * (cycle - segment->from_cycle);
+    return segment->offset_uv + ((segment->amplitude_uv * sine(phase) + (1 << (ONE_BITS - 1))) >> ONE_BITS);
 }
