@@ -8,24 +8,43 @@ Shares are integers in parts per million (`_ppm`), times in seconds are rounded 
 
 import dataclasses
 import enum
-import functools
 import json
-import math
-import types
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, cast
+
+from pydantic import ConfigDict, PlainSerializer, TypeAdapter, ValidationError, WrapValidator
 
 from bench.capacity import search
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 PERCENTS = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 100.0)
 """The percentiles that `Latency.of` keeps; enough to draw the distribution."""
 
 _DECIMALS = 6
+
+
+def _kept(value: Any, check: Callable[[Any], object]) -> Any:
+    """Check a value and keep it as it is, so that a number written without a point is read without one."""
+    check(value)
+    return value
+
+
+def _rounded(value: search.Value) -> search.Value:
+    return round(value, _DECIMALS) if isinstance(value, float) else value
+
+
+def _sorted(values: Mapping[str, search.Value]) -> dict[str, search.Value]:
+    return {name: _rounded(values[name]) for name in sorted(values)}
+
+
+Number = Annotated[float, WrapValidator(_kept), PlainSerializer(_rounded)]
+Counts = Annotated[Mapping[str, int], PlainSerializer(_sorted)]
+Values = Annotated[
+    Mapping[str, Annotated[float | str | bool | None, WrapValidator(_kept)]], PlainSerializer(_sorted)
+]
 
 
 class ResultError(ValueError):
@@ -133,7 +152,7 @@ class Readings:
     altered: int
     missing: int
     unaccounted: int
-    missing_by_cause: Mapping[str, int]
+    missing_by_cause: Counts
     label: Label
 
     def __post_init__(self) -> None:
@@ -149,8 +168,8 @@ class Readings:
 class Percentile:
     """`percent` % of the readings took `seconds` or less."""
 
-    percent: float
-    seconds: float
+    percent: Number
+    seconds: Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +215,7 @@ class RadioUse:
 
     stations: tuple[Station, ...]
     retries: int
-    outcomes: Mapping[str, int]
+    outcomes: Counts
     label: Label
 
 
@@ -224,7 +243,7 @@ class ServerUse:
 
     uplink_bytes: int
     ledger_bytes: int
-    ledger_bytes_per_reading: float
+    ledger_bytes_per_reading: Number
     label: Label
 
 
@@ -236,18 +255,18 @@ class Trial:
     sensors_per_uno: int
     unos_per_pi: int
     seed: int
-    virtual_s: float
-    wall_s: float
+    virtual_s: Number
+    wall_s: Number
     trace_sha256: str
     firmware_sha256: str
     holds: bool
     bound_by: str | None
     readings: Readings
-    latency: Latency | None = None
-    radio: RadioUse | None = None
-    uno: UnoUse | None = None
-    pi: PiUse | None = None
-    server: ServerUse | None = None
+    latency: Latency | None
+    radio: RadioUse | None
+    uno: UnoUse | None
+    pi: PiUse | None
+    server: ServerUse | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +278,9 @@ class Confidence:
 
     agreed: int
     seeds: int
-    expected: float
-    low: float
-    high: float
+    expected: Number
+    low: Number
+    high: Number
 
     @classmethod
     def of(cls, confidence: search.Confidence | None) -> Self | None:
@@ -287,7 +306,7 @@ class Probe:
     purpose: search.Purpose
     holds: bool
     bound_by: str | None
-    values: Mapping[str, search.Value]
+    values: Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +318,7 @@ class Capacity:
 
     axis: Axis
     unit: str
-    fixed: Mapping[str, int]
+    fixed: Counts
     largest_held: int | None
     smallest_failed: int | None
     bound_by: str | None
@@ -361,8 +380,8 @@ class FreeResource:
 
     tier: Tier
     resource: str
-    used: int | float
-    total: int | float
+    used: Number
+    total: Number
     unit: str
     trial: str | None
     label: Label
@@ -380,7 +399,7 @@ class ProtectionCost:
 
     tier: Tier
     operation: str
-    value: int | float
+    value: Number
     unit: str
     per: str
     label: Label
@@ -391,7 +410,7 @@ class Figure:
     """One named figure of an answer."""
 
     name: str
-    value: int | float
+    value: Number
     unit: str
     label: Label
 
@@ -410,6 +429,7 @@ class Answer:
 class CapacityResult:
     """Everything that one capacity run found."""
 
+    schema_version: Literal[1] = dataclasses.field(default=SCHEMA_VERSION, kw_only=True)
     bench_version: str
     rig: Rig
     data_sets: tuple[DataSet, ...]
@@ -421,13 +441,13 @@ class CapacityResult:
     free: tuple[FreeResource, ...]
     protection: tuple[ProtectionCost, ...]
     answers: tuple[Answer, ...]
-    schema_version: int = SCHEMA_VERSION
+
+    # Holds for the parts as well; what is written is checked like what is read.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, revalidate_instances="always"
+    )
 
     def __post_init__(self) -> None:
-        if self.schema_version != SCHEMA_VERSION:
-            raise ResultError(
-                f"schema_version {self.schema_version}: this bench writes and reads version {SCHEMA_VERSION}"
-            )
         names = {calibration.name for calibration in self.calibrations}
         for label in _labels(self):
             if label.calibrated_by is not None and label.calibrated_by not in names:
@@ -438,18 +458,25 @@ class CapacityResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`: keys in a fixed order, floats rounded to six decimals."""
-        encoded = typing.cast("dict[str, Any]", _encode(self))
-        return {"schema_version": encoded.pop("schema_version"), **encoded}
+        try:
+            _FORM.validate_python(self)
+        except ValidationError as error:
+            raise ResultError(_first_problem(error)) from None
+        return cast("dict[str, Any]", _FORM.dump_python(self, mode="json"))
 
     @classmethod
-    def from_json(cls, data: object) -> Self:
+    def from_json(cls, data: object) -> "CapacityResult":
         """The result that `to_json` gave; ResultError names the place of anything else."""
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if version != SCHEMA_VERSION:
+        if type(version) is not int or version != SCHEMA_VERSION:
             raise ResultError(
                 f"result: schema_version is {_found(version)}; this bench reads version {SCHEMA_VERSION}"
             )
-        return typing.cast("Self", _decode(cls, data, "result"))
+        try:
+            # As text: from JSON, unlike from Python's types, the strict form takes a list as a tuple.
+            return _FORM.validate_json(json.dumps(data))
+        except ValidationError as error:
+            raise ResultError(_first_problem(error)) from None
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -459,7 +486,7 @@ class CapacityResult:
         unfinished.replace(path)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path) -> "CapacityResult":
         """Read a file back."""
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -484,75 +511,18 @@ def _labels(value: object) -> Iterator[Label]:
             yield from _labels(getattr(value, field.name))
 
 
-def _encode(value: object) -> object:
-    if isinstance(value, enum.StrEnum):
-        return value.value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ResultError(f"{value} is no figure; leave out what was not measured")
-        return round(value, _DECIMALS)
-    if isinstance(value, tuple):
-        return [_encode(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _encode(value[key]) for key in sorted(value)}
-    if dataclasses.is_dataclass(value):
-        return {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    return value
+_FORM = TypeAdapter(CapacityResult)
+
+_KEY_PROBLEMS = {"missing": "this key is missing", "unexpected_keyword_argument": "unknown key"}
 
 
-def _decode(expected: Any, data: object, place: str) -> object:
-    """Build a value of the expected type; the type annotations above are the whole description."""
-    origin = typing.get_origin(expected)
-    if origin in (types.UnionType, typing.Union):
-        return _decode_union(typing.get_args(expected), data, place)
-    if origin is tuple:
-        if not isinstance(data, list):
-            raise ResultError(f"{place}: expected a list, found {_found(data)}")
-        item = typing.get_args(expected)[0]
-        return tuple(_decode(item, value, f"{place}[{index}]") for index, value in enumerate(data))
-    if origin is Mapping:
-        if not isinstance(data, dict):
-            raise ResultError(f"{place}: expected an object, found {_found(data)}")
-        item = typing.get_args(expected)[1]
-        return {key: _decode(item, value, f"{place}.{key}") for key, value in data.items()}
-    if dataclasses.is_dataclass(expected) and isinstance(expected, type):
-        return _decode_dataclass(expected, data, place)
-    if isinstance(expected, type) and issubclass(expected, enum.StrEnum):
-        if isinstance(data, str) and data in list(expected):
-            return expected(data)
-        raise ResultError(f"{place}: expected one of {', '.join(expected)}, found {_found(data)}")
-    # bool is an int to Python, and 3 is a number to JSON even where a float is expected.
-    if type(data) is expected or (expected is float and type(data) is int):
-        if isinstance(data, float) and not math.isfinite(data):
-            raise ResultError(f"{place}: {data} is no figure")
-        return data
-    raise ResultError(f"{place}: expected {expected.__name__}, found {_found(data)}")
-
-
-def _decode_union(members: tuple[Any, ...], data: object, place: str) -> object:
-    if data is None and types.NoneType in members:
-        return None
-    choices = [member for member in members if member is not types.NoneType]
-    for choice in choices:
-        if len(choices) == 1 or type(data) is choice:
-            return _decode(choice, data, place)
-    raise ResultError(f"{place}: expected {' or '.join(c.__name__ for c in choices)}, found {_found(data)}")
-
-
-def _decode_dataclass(expected: type, data: object, place: str) -> object:
-    if not isinstance(data, dict):
-        raise ResultError(f"{place}: expected an object, found {_found(data)}")
-    hints = _hints(expected)
-    if surplus := sorted(set(data) - set(hints)):
-        raise ResultError(f"{place}: unknown key {surplus[0]!r}; known are {', '.join(hints)}")
-    if absent := [name for name in hints if name not in data]:
-        raise ResultError(f"{place}: key {absent[0]!r} is missing")
-    return expected(**{name: _decode(hint, data[name], f"{place}.{name}") for name, hint in hints.items()})
-
-
-@functools.cache
-def _hints(expected: type) -> dict[str, Any]:
-    return typing.get_type_hints(expected)
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    # Of a whole object nothing is shown: its problem is a key, or is told by its own check.
+    found = "" if isinstance(first["input"], dict) else f", found {_found(first['input'])}"
+    problem = _KEY_PROBLEMS.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return f"result{place}: {problem}{found}"
 
 
 def _found(data: object) -> str:

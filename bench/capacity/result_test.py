@@ -158,10 +158,10 @@ def test_a_wrong_value_anywhere_is_an_error_that_names_it_or_is_valid(
     ("change", "message"),
     [
         ({"schema_version": 2}, "schema_version is 2; this bench reads version 1"),
-        ({"seeds": "7"}, 'result.seeds: expected a list, found "7"'),
-        ({"seeds": [True]}, r"result.seeds\[0\]: expected int, found true"),
-        ({"extra": 1}, "unknown key 'extra'"),
-        ({"rig": {"name": "x", "sha256": "0"}}, "result.rig: key 'text' is missing"),
+        ({"seeds": "7"}, 'result.seeds: Input should be a valid array, found "7"'),
+        ({"seeds": [True]}, r"result.seeds\[0\]: Input should be a valid integer, found true"),
+        ({"extra": 1}, "result.extra: unknown key"),
+        ({"rig": {"name": "x", "sha256": "0"}}, "result.rig.text: this key is missing"),
     ],
 )
 def test_an_error_names_place_found_and_expected(change: dict[str, object], message: str) -> None:
@@ -191,7 +191,7 @@ def test_missing_readings_must_add_up() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_figure_that_is_none_is_not_written(value: float) -> None:
     cost = result.ProtectionCost(result.Tier.PI, "sign", value, "ns", "block", LABEL)
-    with pytest.raises(ResultError, match="no figure"):
+    with pytest.raises(ResultError, match=r"result\.protection\[0\]\.value: .* finite number"):
         dataclasses.replace(smallest_result(), protection=(cost,)).to_json()
 
 
