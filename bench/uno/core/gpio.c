@@ -54,6 +54,8 @@ void gpio_override(struct core *core, uint8_t pin, bool taken, bool level)
 {
     struct port *port = &core->port[pin / 8];
     uint8_t mask = (uint8_t)(1 << pin % 8);
+    if (!taken && !(port->override & mask))
+        return;
     port->override = (uint8_t)(taken ? port->override | mask : port->override & ~mask);
     port->override_level = (uint8_t)(level ? port->override_level | mask : port->override_level & ~mask);
     settle(core, (enum port_index)(pin / 8), true);

@@ -98,7 +98,6 @@ static void leave(struct core *core)
     core->sleep_mode = AWAKE;
     core->wake_cycle = NEVER;
     core->stall += WAKE_HALT_CYCLES;
-    external_interrupt_refresh(core);
 }
 
 static bool is_called(const struct core *core)
