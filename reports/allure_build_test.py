@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.allure_build import build_report, find_allure, without_counter
+from reports.allure_build import INSTALL, build_report, find_allure, without_counter
 from reports.allure_extras import categories, write_extras
 from reports.model import SCHEMA_PATH, ReportError
 
@@ -113,11 +113,16 @@ def test_no_results_says_how_to_get_them(tmp_path: Path) -> None:
 
 
 REAL_TOOLS = SCHEMA_PATH.parents[1] / "build" / "tools"
+REAL_ALLURE = REAL_TOOLS / "node_modules" / ".bin" / "allure"
 
 
 @pytest.mark.skipif(
-    not (REAL_TOOLS / "node_modules" / ".bin" / "allure").exists() or shutil.which("node") is None,
-    reason="Allure 3 is not installed under build/tools",
+    not REAL_ALLURE.exists(),
+    reason=f"no Allure under build/tools; install it: {INSTALL.format(tools='build/tools')}",
+)
+@pytest.mark.skipif(
+    shutil.which("node") is None,
+    reason="no Node.js to run Allure; on Debian: apt-get install nodejs npm",
 )
 def test_the_real_allure_makes_one_file_that_asks_nothing_of_the_network(
     results: Path, tmp_path: Path

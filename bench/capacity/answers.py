@@ -64,8 +64,9 @@ def _protection(costs: Sequence[ProtectionCost]) -> Answer:
     signed = by_name[Tier.PI, Operation.ED25519_SIGN, "ms"]
     return Answer(
         Question.PROTECTION,
-        f"Sealing a frame takes the Uno {seal_cycles.value} cycles ({seal_ms.value} ms) and adds {added.value} B "
-        f"on the air; opening it takes the Pi {opened.value} ms, signing a block {signed.value} ms.",
+        f"Sealing a frame takes the Uno {seal_cycles.value} cycles ({seal_ms.value} ms) and adds "
+        f"{added.value} B on the air; opening it takes the Pi {opened.value} ms, "
+        f"signing a block {signed.value} ms.",
         tuple(
             Figure(f"{cost.operation} per {cost.per}", cost.value, cost.unit, cost.label) for cost in costs
         ),
@@ -74,7 +75,6 @@ def _protection(costs: Sequence[ProtectionCost]) -> Answer:
 
 
 def _fan_in(capacities: Sequence[Capacity]) -> Answer:
-    found = [capacity for capacity in capacities if capacity.largest_held is not None]
     return Answer(
         Question.FAN_IN,
         " ".join(map(_held, capacities)) or "No fan-in was searched in this run.",
@@ -93,7 +93,7 @@ def _fan_in(capacities: Sequence[Capacity]) -> Answer:
 
 
 def _held(capacity: Capacity) -> str:
-    held = f"{'None' if capacity.largest_held is None else capacity.largest_held} {capacity.unit} held"
+    held = f"{capacity.largest_held or 'None'} {capacity.unit} held"
     if capacity.smallest_failed is None:
         return f"{held}, which is as far as the search goes: {capacity.ceiling_reason}."
     return f"{held} and {capacity.smallest_failed} did not, bound by {capacity.bound_by}."

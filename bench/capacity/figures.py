@@ -22,23 +22,33 @@ def figures_of(outcome: TrialOutcome) -> dict[str, int | float | None]:
     """Every figure that a criterion may name (`bench.capacity.criteria.MEANINGS`); None: not measured."""
     verdict = outcome.verdict
     latency_ns = verdict.latency_ns(99)
-    duty = {name: station.airtime_ns / outcome.virtual_ns for name, station in outcome.stations.items()}
     return {
         "delivered": round(verdict.delivered, 6),
         "altered": verdict.altered,
         "unaccounted": verdict.unaccounted,
         "latency_p99_s": None if latency_ns is None else round(latency_ns / NS_PER_S, 3),
         "free_cpu_uno": round(1 - awake_share(outcome), 6),
-        "free_sram_b": min(uno.free_sram_bytes for uno in outcome.unos.values()),
+        "free_sram_b": free_sram_bytes(outcome),
         "free_cpu_pi": round(1 - busy_share(outcome), 6),
-        "airtime_duty_uno": round(max((duty.get(name, 0.0) for name in outcome.unos), default=0.0), 6),
-        "airtime_duty_gateway": round(max((duty.get(name, 0.0) for name in outcome.pis), default=0.0), 6),
+        "airtime_duty_uno": round(longest_airtime_ns(outcome, outcome.unos) / outcome.virtual_ns, 6),
+        "airtime_duty_gateway": round(longest_airtime_ns(outcome, outcome.pis) / outcome.virtual_ns, 6),
     }
 
 
 def awake_share(outcome: TrialOutcome) -> float:
     """Share of its cycles that the busiest Uno was awake."""
     return max(uno.active_cycles / uno.cycles for uno in outcome.unos.values())
+
+
+def free_sram_bytes(outcome: TrialOutcome) -> int:
+    """SRAM that the stack of the fullest Uno never reached."""
+    return min(uno.free_sram_bytes for uno in outcome.unos.values())
+
+
+def longest_airtime_ns(outcome: TrialOutcome, names: Iterable[str]) -> int:
+    """Time on air of the one of these stations that sent longest; 0 when none sent."""
+    sent = outcome.stations
+    return max((sent[name].airtime_ns for name in names if name in sent), default=0)
 
 
 def busy_share(outcome: TrialOutcome) -> float:

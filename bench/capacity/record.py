@@ -3,9 +3,20 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median_high
 
 from bench.capacity import result
-from bench.capacity.figures import awake_share, bound_by, broken, busy_share, channel_load, figures_of
+from bench.capacity.figures import (
+    awake_share,
+    bound_by,
+    broken,
+    busy_share,
+    channel_load,
+    figures_of,
+    free_sram_bytes,
+    longest_airtime_ns,
+)
+from bench.capacity.result import FreeResource, ProtectionCost, Tier
 from bench.capacity.search import PPM
 from bench.rig.calibration import load_calibration
 from bench.rig.model import Rig
@@ -13,14 +24,18 @@ from bench.trial import TrialOutcome
 from bench.uno.atmega328p import CLOCK_HZ
 from bench.uno.image import BOOTLOADER_BYTES, FLASH_BYTES, SRAM_END, SRAM_START, FirmwareImage
 from bench.world.simulation import NS_PER_MS, NS_PER_S
+from ledger.ascon import TAG_BYTES
 from ledger.effects import Operation
-from ledger.frame import FrameId, Kind, Snapshot, Status
+from ledger.frame import AlternatingCurrent, FrameId, Kind, Snapshot, Status
 
 ON_CHIP = "ATmega328P datasheet"
 ON_AIR = "SX1278 datasheet"
 
 _DUTY_LIMIT_PPM = 100_000
 """433.05 to 434.79 MHz, 10 mW ERP: 10 % (ERC Recommendation 70-03)."""
+
+_SKETCH_FLASH_BYTES = FLASH_BYTES - BOOTLOADER_BYTES
+_SRAM_BYTES = SRAM_END - SRAM_START
 
 _UNO_LABEL = result.Label(result.Kind.VIRTUAL, ON_CHIP)
 _AIR_LABEL = result.Label(result.Kind.VIRTUAL, ON_AIR)
@@ -44,9 +59,10 @@ def calibrations_of(rig: Rig) -> tuple[result.Calibration, ...]:
     ]
     for path in sorted({branch.pi.calibration for branch in rig.branches}):
         calibration = load_calibration(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         found.append(
-            result.Calibration(path.stem, calibration.board, calibration.label, calibration.date, digest)
+            result.Calibration(
+                path.stem, calibration.board, calibration.label, calibration.date, _sha256(path.read_bytes())
+            )
         )
     return tuple(found)
 
@@ -54,16 +70,17 @@ def calibrations_of(rig: Rig) -> tuple[result.Calibration, ...]:
 def rig_of(rig: Rig, path: Path) -> result.Rig:
     """The rig file, whole."""
     content = path.read_bytes()
-    return result.Rig(rig.name, hashlib.sha256(content).hexdigest(), content.decode())
+    return result.Rig(rig.name, _sha256(content), content.decode())
 
 
 def data_sets_of(rig: Rig) -> tuple[result.DataSet, ...]:
     """The data sets that the branches play."""
     paths = sorted({branch.data for branch in rig.branches})
-    return tuple(
-        result.DataSet(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), _origin(path))
-        for path in paths
-    )
+    return tuple(result.DataSet(path.name, _sha256(path.read_bytes()), _origin(path)) for path in paths)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _origin(path: Path) -> str:
@@ -77,12 +94,10 @@ def firmware_of(image: FirmwareImage, profile: str, outcomes: Sequence[TrialOutc
         profile=profile,
         sha256=image.sha256,
         flash_bytes=image.flash_used,
-        flash_size_bytes=FLASH_BYTES - BOOTLOADER_BYTES,
+        flash_size_bytes=_SKETCH_FLASH_BYTES,
         static_sram_bytes=image.static_sram or 0,
-        sram_size_bytes=SRAM_END - SRAM_START,
-        lowest_free_sram_bytes=min(
-            (uno.free_sram_bytes for outcome in outcomes for uno in outcome.unos.values()), default=None
-        ),
+        sram_size_bytes=_SRAM_BYTES,
+        lowest_free_sram_bytes=min(map(free_sram_bytes, outcomes), default=None),
         label=_UNO_LABEL,
     )
 
@@ -117,7 +132,7 @@ def trial_of(name: str, outcome: TrialOutcome) -> result.Trial:
         radio=_radio_of(outcome),
         uno=result.UnoUse(
             awake_ppm=round(awake_share(outcome) * PPM),
-            lowest_free_sram_bytes=min(uno.free_sram_bytes for uno in outcome.unos.values()),
+            lowest_free_sram_bytes=free_sram_bytes(outcome),
             label=_UNO_LABEL,
         ),
         pi=result.PiUse(busy_ppm=round(busy_share(outcome) * PPM), memory_bytes=None, label=label),
@@ -150,60 +165,57 @@ def _radio_of(outcome: TrialOutcome) -> result.RadioUse:
     )
 
 
-def free_of(name: str, outcome: TrialOutcome) -> tuple[result.FreeResource, ...]:
+def free_of(name: str, outcome: TrialOutcome) -> tuple[FreeResource, ...]:
     """What this trial used of every tier, in the order of the branch."""
     label = label_of(outcome.plan.rig)
-    stations = outcome.stations
-    busiest = max((stations[uno].airtime_ns for uno in outcome.unos if uno in stations), default=0)
-    gateway = max((stations[pi].airtime_ns for pi in outcome.pis if pi in stations), default=0)
-    limit_s = outcome.virtual_ns * _DUTY_LIMIT_PPM / PPM / NS_PER_S
     seconds = outcome.virtual_ns / NS_PER_S
-    sram = SRAM_END - SRAM_START
-    flash = FLASH_BYTES - BOOTLOADER_BYTES
-    used_sram = sram - min(uno.free_sram_bytes for uno in outcome.unos.values())
-    rows: tuple[tuple[result.Tier, str, int | float, int | float, str, result.Label], ...] = (
-        (result.Tier.UNO, "CPU", awake_share(outcome), 1, "share", _UNO_LABEL),
-        (result.Tier.UNO, "SRAM", used_sram, sram, "B", _UNO_LABEL),
-        (result.Tier.UNO, "flash", outcome.firmware.flash_used, flash, "B", _UNO_LABEL),
-        (result.Tier.UNO, "airtime", busiest / NS_PER_S, limit_s, "s at 10 % duty", _AIR_LABEL),
-        (result.Tier.RADIO, "channel", channel_load(outcome), 1, "share", _AIR_LABEL),
-        (result.Tier.PI, "airtime", gateway / NS_PER_S, limit_s, "s at 10 % duty", _AIR_LABEL),
-        (result.Tier.PI, "CPU and card", busy_share(outcome) * seconds, seconds, "s of one core", label),
-    )
-    return tuple(
-        result.FreeResource(tier, resource, used, total, unit, name, row_label)
-        for tier, resource, used, total, unit, row_label in rows
+    limit_s = outcome.virtual_ns * _DUTY_LIMIT_PPM / PPM / NS_PER_S
+    sram_bytes = _SRAM_BYTES - free_sram_bytes(outcome)
+    flash_bytes = outcome.firmware.flash_used
+    uno_s = longest_airtime_ns(outcome, outcome.unos) / NS_PER_S
+    gateway_s = longest_airtime_ns(outcome, outcome.pis) / NS_PER_S
+    busy_s = busy_share(outcome) * seconds
+    return (
+        FreeResource(Tier.UNO, "CPU", awake_share(outcome), 1, "share", name, _UNO_LABEL),
+        FreeResource(Tier.UNO, "SRAM", sram_bytes, _SRAM_BYTES, "B", name, _UNO_LABEL),
+        FreeResource(Tier.UNO, "flash", flash_bytes, _SKETCH_FLASH_BYTES, "B", name, _UNO_LABEL),
+        FreeResource(Tier.UNO, "airtime", uno_s, limit_s, "s at 10 % duty", name, _AIR_LABEL),
+        FreeResource(Tier.RADIO, "channel", channel_load(outcome), 1, "share", name, _AIR_LABEL),
+        FreeResource(Tier.PI, "airtime", gateway_s, limit_s, "s at 10 % duty", name, _AIR_LABEL),
+        FreeResource(Tier.PI, "CPU and card", busy_s, seconds, "s of one core", name, label),
     )
 
 
-def protection_of(outcome: TrialOutcome) -> tuple[result.ProtectionCost, ...]:
+def protection_of(outcome: TrialOutcome) -> tuple[ProtectionCost, ...]:
     """What encryption, acknowledgement and signature cost between the tiers."""
-    seals = sorted(cycles for uno in outcome.unos.values() for cycles in uno.seal_cycles)
+    branch = outcome.plan.rig.branches[0]
     label = label_of(outcome.plan.rig)
-    calibration = load_calibration(outcome.plan.rig.branches[0].pi.calibration)
-    overhead = len(FrameId(0, 0, 0).header(Kind.DATA)) + 16
-    plaintext = len(Snapshot(Status(0), 0, 0, (), (0,) * outcome.plan.rig.branches[0].s0_per_uno).encode())
-    median = seals[len(seals) // 2] if seals else 0
-    costs = [
-        result.ProtectionCost(result.Tier.UNO, "Ascon-AEAD128 seal", median, "cycles", "frame", _UNO_LABEL),
-        result.ProtectionCost(
-            result.Tier.UNO,
-            "Ascon-AEAD128 seal",
-            round(median * 1000 / CLOCK_HZ, 3),
-            "ms",
-            "frame",
-            _UNO_LABEL,
-        ),
-        result.ProtectionCost(
-            result.Tier.RADIO, "header and tag", overhead, "B", f"frame of {plaintext + overhead} B", _COUNTED
-        ),
-    ]
-    for operation, per in (
+    calibration = load_calibration(branch.pi.calibration)
+    seals = [cycles for uno in outcome.unos.values() for cycles in uno.seal_cycles]
+    seal_cycles = median_high(seals) if seals else 0
+    seal_ms = round(seal_cycles * 1000 / CLOCK_HZ, 3)
+    added = len(FrameId(0, 0, 0).header(Kind.DATA)) + TAG_BYTES
+    mains = (AlternatingCurrent(0, 0, 0, 0),) * branch.mains_per_uno
+    frame = added + len(Snapshot(Status(0), 0, 0, mains, (0,) * branch.s0_per_uno).encode())
+    per_operation = (
         (Operation.ASCON_OPEN, "frame"),
         (Operation.ASCON_TAG, "acknowledgement"),
         (Operation.ED25519_SIGN, "block"),
         (Operation.ED25519_VERIFY, "block"),
-    ):
-        cost_ms = round(calibration.cost_ns(operation) / NS_PER_MS, 3)
-        costs.append(result.ProtectionCost(result.Tier.PI, operation.value, cost_ms, "ms", per, label))
-    return tuple(costs)
+    )
+    return (
+        ProtectionCost(Tier.UNO, "Ascon-AEAD128 seal", seal_cycles, "cycles", "frame", _UNO_LABEL),
+        ProtectionCost(Tier.UNO, "Ascon-AEAD128 seal", seal_ms, "ms", "frame", _UNO_LABEL),
+        ProtectionCost(Tier.RADIO, "header and tag", added, "B", f"frame of {frame} B", _COUNTED),
+        *(
+            ProtectionCost(
+                Tier.PI,
+                operation.value,
+                round(calibration.cost_ns(operation) / NS_PER_MS, 3),
+                "ms",
+                per,
+                label,
+            )
+            for operation, per in per_operation
+        ),
+    )
