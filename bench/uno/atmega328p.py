@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from bench.sensors.signal import AnalogSegment
 from bench.uno._core import ffi, lib
 
 CLOCK_HZ: Final = 16_000_000
@@ -113,20 +114,6 @@ class Fault:
     program_counter: int
     cycle: int
     detail: int
-
-
-@dataclass(frozen=True, slots=True)
-class AnalogSegment:
-    """From `from_cycle` on the pin carries offset_uv + amplitude_uv * sin(phase), microvolts.
-
-    The phase is `phase` at `from_cycle` and grows by `phase_step` a cycle; 2^64 make a turn.
-    """
-
-    from_cycle: int
-    offset_uv: int
-    amplitude_uv: int = 0
-    phase: int = 0
-    phase_step: int = 0
 
 
 def _granted(outcome: Any) -> Any:

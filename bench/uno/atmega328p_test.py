@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.sensors.signal import AnalogSegment
 from bench.uno.atmega328p import (
     EEPROM_BYTES,
     FLASH_BYTES,
-    AnalogSegment,
     Atmega328p,
     CoreError,
     Pin,

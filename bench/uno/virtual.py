@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.uno.atmega328p import AnalogSegment, Atmega328p, Pin, SleepMode, Stop
-
+from bench.sensors.signal import AnalogSegment
+from bench.uno.atmega328p import Atmega328p, Pin, SleepMode, Stop
 from bench.uno.clock import UnoClock
 from bench.uno.image import SRAM_START, FirmwareImage
 from bench.uno.marker import Marker

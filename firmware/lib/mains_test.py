@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.uno.atmega328p import AnalogSegment
+from bench.sensors.signal import AnalogSegment
 from bench.uno.marker import Marker
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.uno.atmega328p import AnalogSegment, Pin, ResetCause
+from bench.sensors.signal import AnalogSegment
+from bench.uno.atmega328p import Pin, ResetCause
 from bench.uno.marker import MarkedFault, Marker
 from bench.uno.provisioning import Provisioning, crc16, eeprom_image, stored_epochs
 from ledger.frame import FrameId, Kind, Snapshot, Status, data_frame_id, open_frame, seal_ack

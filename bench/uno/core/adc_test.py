@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.uno.atmega328p import AnalogSegment, Atmega328p, Pin, SleepMode
+from bench.sensors.signal import AnalogSegment
+from bench.uno.atmega328p import Atmega328p, Pin, SleepMode
 from bench.uno.core.assembly import boot, chip_with, marks, vectors
 
 ADCL, ADCH, ADCSRA, ADCSRB, ADMUX = 0x78, 0x79, 0x7A, 0x7B, 0x7C
