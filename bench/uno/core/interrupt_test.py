@@ -107,3 +107,14 @@ def test_sbi_on_a_flag_register_touches_that_bit_alone() -> None:
     )
     marks(chip, 1)
     assert list(chip.read_data(20, 3)) == [7, 5, 5]
+
+
+def test_one_instruction_runs_after_sreg_is_written_by_sts() -> None:
+    chip = boot(
+        vectors(INT0="handler")
+        + "start: clr r20\nldi r16,1\nout EIMSK,r16\nldi r17,0x80\nsts 0x5f,r17\n.rept 5\ninc r20\n.endr\n"
+        + "handler: out GPIOR1,r20\nout GPIOR0,r16\n"
+    )
+    chip.set_pin(Pin.PD2, False)
+    marks(chip, 1)
+    assert chip.mark_argument & 255 == 1

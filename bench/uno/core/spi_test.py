@@ -83,3 +83,12 @@ def test_select_pulled_low_from_outside_ends_mastership() -> None:
     chip.set_pin(Pin.PB2, False)
     assert chip.read_data(SPCR, 1) == b"\x40"
     assert chip.read_data(SPSR, 1) == bytes([SPIF])
+
+
+def test_the_flag_stays_when_data_is_read_before_status() -> None:
+    chip = boot(
+        "ldi r16,4\nout DDRB,r16\nldi r16,0x50\nout SPCR,r16\nout SPDR,r16\n.rept 40\nnop\n.endr\n"
+        "in r20,SPDR\nin r21,SPSR\nin r22,SPDR\nin r23,SPSR\nout GPIOR0,r16\n"
+    )
+    marks(chip, 1)
+    assert (chip.read_data(21, 1)[0], chip.read_data(23, 1)[0]) == (SPIF, 0)

@@ -112,3 +112,13 @@ def test_a_receiver_that_is_off_hears_nothing() -> None:
     chip.uart_send(b"a")
     chip.run(chip.cycle + 5000)
     assert not chip.read_data(UCSR0A, 1)[0] & RXC
+
+
+@pytest.mark.parametrize("nops", range(3))
+def test_the_next_frame_begins_on_time_whatever_instruction_runs(nops: int) -> None:
+    chip = boot(
+        "ldi r16,8\nsts UCSR0B,r16\nsts UDR0,r16\nsts UDR0,r16\n" + "nop\n" * nops + "loop: jmp loop\n"
+    )
+    start = 1 + 2 + 2
+    _, (_, second) = sent(chip, 2)
+    assert second - (start + 2 * 160) in range(3)
