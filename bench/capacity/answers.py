@@ -15,6 +15,9 @@ from bench.capacity.result import (
 from bench.capacity.search import PPM
 from ledger.effects import Operation
 
+_CARRIED = "The Pi carries the DAG"
+_NOT_CARRIED = "The Pi does not carry the DAG within the rig's criteria"
+
 
 def answers_of(
     trial: Trial,
@@ -32,9 +35,10 @@ def _carrier(trial: Trial) -> Answer:
     busy = 0.0 if trial.pi is None else trial.pi.busy_ppm / PPM
     return Answer(
         Question.CARRIER,
-        f"The Pi carries the DAG: for {trial.unos_per_pi} Unos of {trial.sensors_per_uno} sensors each its "
-        f"gateway is busy {busy:.1%} of the time, and {delivered:.2%} of the readings reach the server. "
-        "The Uno, in profile collect, seals and repeats its frames, and trusts its gateway.",
+        f"{_CARRIED if trial.holds else _NOT_CARRIED}: for {trial.unos_per_pi} Unos of "
+        f"{trial.sensors_per_uno} sensors each its gateway is busy {busy:.1%} of the time, and {delivered:.2%} "
+        "of the readings reach the server. The Uno, in profile collect, seals and repeats its frames, and "
+        "trusts its gateway.",
         (
             Figure("delivered", round(delivered, 6), "share of readings", readings.label),
             *([] if trial.pi is None else [Figure("Pi busy", busy, "share of one core", trial.pi.label)]),
@@ -93,6 +97,8 @@ def _fan_in(capacities: Sequence[Capacity]) -> Answer:
 
 
 def _held(capacity: Capacity) -> str:
+    if not capacity.settled:
+        return f"The search for {capacity.unit} ended before both sides were confirmed."
     held = f"{capacity.largest_held or 'None'} {capacity.unit} held"
     if capacity.smallest_failed is None:
         return f"{held}, which is as far as the search goes: {capacity.ceiling_reason}."

@@ -158,6 +158,7 @@ def _radio_of(outcome: TrialOutcome) -> result.RadioUse:
                 repeated=outcome.repeated.get(name, 0),
             )
             for name, station in outcome.stations.items()
+            if name in outcome.pis or name in outcome.unos
         ),
         retries=outcome.retries,
         outcomes=outcome.receptions,

@@ -396,7 +396,7 @@ class Sx1278:
         lora[Register.RX_NB_BYTES] = len(payload)
         quarters = max(-128, min(127, (reception.snr_cdb + 12) // 25))
         lora[Register.PKT_SNR_VALUE] = quarters & 0xFF
-        lora[Register.PKT_RSSI_VALUE] = _rssi_register(reception.level_cdbm - min(quarters, 0) * 25)
+        lora[Register.PKT_RSSI_VALUE] = _packet_rssi_register(reception.level_cdbm, quarters)
         irq = int(Irq.RX_DONE)
         if reception.intact or not reception.crc:
             self._count(Register.RX_PACKET_CNT_MSB)
@@ -456,6 +456,13 @@ class Sx1278:
             self._dio1_level = level
             if self.dio1 is not None:
                 self.dio1(level)
+
+
+def _packet_rssi_register(level_cdbm: int, snr_quarters: int) -> int:
+    """Inverse of datasheet 5.5.5: -164 + SNR / 4 + value when the SNR is negative, else -164 + value * 16 / 15."""
+    if snr_quarters < 0:
+        return _rssi_register(level_cdbm - snr_quarters * 25)
+    return max(0, min(255, ((level_cdbm + _RSSI_OFFSET_CDB) * 15 + 800) // 1600))
 
 
 def _rssi_register(level_cdbm: int) -> int:

@@ -126,7 +126,8 @@ class VirtualUno:
             sleep_cycles={SleepMode(mode).name.lower(): spent for mode, spent in core.sleep_cycles.items()},
             seal_cycles=tuple(self._seal_cycles),
             lowest_stack=core.lowest_stack,
-            free_sram_bytes=core.lowest_stack - self._stack_floor,
+            # The stack pointer points at the byte that the next push takes.
+            free_sram_bytes=core.lowest_stack + 1 - self._stack_floor,
             fault=self._fault,
         )
 

@@ -80,6 +80,9 @@ class SqliteStore:
 
     def _open(self, read_only: bool) -> sqlite3.Connection:
         target = f"{self.path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        if read_only and self.path.exists() and not self.path.with_name(f"{self.path.name}-wal").exists():
+            # Nobody has it open: it can be read where nothing may be written, and no file is left beside it.
+            target += "&immutable=1"
         if self.path == MEMORY:
             target = str(MEMORY)
         return sqlite3.connect(
