@@ -36,9 +36,9 @@ def _carrier(trial: Trial) -> Answer:
     return Answer(
         Question.CARRIER,
         f"{_CARRIED if trial.holds else _NOT_CARRIED}: for {trial.unos_per_pi} Unos of "
-        f"{trial.sensors_per_uno} sensors each its gateway is busy {busy:.1%} of the time, and {delivered:.2%} "
-        "of the readings reach the server. The Uno, in profile collect, seals and repeats its frames, and "
-        "trusts its gateway.",
+        f"{trial.sensors_per_uno} sensors each its gateway is busy {busy:.1%} of the time, and "
+        f"{delivered:.2%} of the readings reach the server. The Uno, in profile collect, seals and "
+        "repeats its frames, and trusts its gateway.",
         (
             Figure("delivered", round(delivered, 6), "share of readings", readings.label),
             *([] if trial.pi is None else [Figure("Pi busy", busy, "share of one core", trial.pi.label)]),

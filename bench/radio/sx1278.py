@@ -459,7 +459,7 @@ class Sx1278:
 
 
 def _packet_rssi_register(level_cdbm: int, snr_quarters: int) -> int:
-    """Inverse of datasheet 5.5.5: -164 + SNR / 4 + value when the SNR is negative, else -164 + value * 16 / 15."""
+    """Inverse of datasheet 5.5.5: -164 + SNR / 4 + value for a negative SNR, else -164 + value * 16 / 15."""
     if snr_quarters < 0:
         return _rssi_register(level_cdbm - snr_quarters * 25)
     return max(0, min(255, ((level_cdbm + _RSSI_OFFSET_CDB) * 15 + 800) // 1600))
