@@ -1,6 +1,6 @@
 """What a user can mend: these errors are told in a sentence, all others are defects of the bench."""
 
-from bench.capacity.criteria import CriterionError
+from bench.rig.criteria import CriterionError
 from bench.rig.problem import RigError
 from bench.sensors.dataset import DatasetError
 from bench.sensors.s0 import S0Error

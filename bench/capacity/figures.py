@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from bench.capacity.criteria import Criterion
+from bench.rig.criteria import Criterion
 from bench.trial import TrialOutcome
 from bench.world.simulation import NS_PER_S
 
@@ -19,7 +19,7 @@ _RESOURCES = {
 
 
 def figures_of(outcome: TrialOutcome) -> dict[str, int | float | None]:
-    """Every figure that a criterion may name (`bench.capacity.criteria.MEANINGS`); None: not measured."""
+    """Every figure that a criterion may name (`bench.rig.criteria.MEANINGS`); None: not measured."""
     verdict = outcome.verdict
     latency_ns = verdict.latency_ns(99)
     return {

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bench.capacity.criteria import Criterion, CriterionError, parse_criterion
+from bench.rig.criteria import Criterion, CriterionError, parse_criterion
 from bench.rig.problem import RigError, nearest, problems_of, show
 
 if TYPE_CHECKING:

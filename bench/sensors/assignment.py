@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.sensors.circuit import Circuit, circuits
 from bench.sensors.dataset import DatasetError
-from bench.sensors.timestamp import NS_PER_S
+from bench.world.simulation import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

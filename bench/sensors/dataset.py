@@ -39,7 +39,8 @@ from bench.sensors.quantity import (
     unit_named,
     unit_of_column,
 )
-from bench.sensors.timestamp import NS_PER_S, TimestampError, timestamp_reader
+from bench.sensors.timestamp import TimestampError, timestamp_reader
+from bench.world.simulation import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,10 +6,11 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from bench.world.simulation import NS_PER_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NS_PER_S = 1_000_000_000
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _BASIC_DATE = re.compile(r"(19|20)[0-9]{6}")

@@ -18,7 +18,7 @@ from bench.sensors.circuit import NOMINAL_VOLTAGE_MV
 from bench.sensors.dataset import PICOJOULES_PER_MWH
 from bench.sensors.playback import CumulativeEnergy, Piece, windows
 from bench.sensors.signal import AnalogSegment
-from bench.sensors.timestamp import NS_PER_S
+from bench.world.simulation import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.capacity.criteria import MEANINGS, Criterion, CriterionError, parse_criterion
+from bench.rig.criteria import MEANINGS, Criterion, CriterionError, parse_criterion
 
 
 @pytest.mark.parametrize(
