@@ -9,7 +9,7 @@ Datasheet: DS40002061 (ATmega48A/PA/88A/PA/168A/PA/328/P), quoted by the titles 
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,8 +73,8 @@ def _program(probe: str, definitions: str) -> bytes:
     return _assembled(f"{definitions}{(PROBES / f'{probe}.S').read_text()}\nparameters:\n")
 
 
-def _marks(name: str, flash: bytes, count: int) -> list[Mark]:
-    """Runs a flash image to its first `count` marks."""
+def run_on_core(probe: str, flash: bytes, count: int) -> list[Mark]:
+    """Runs the flash image of a probe on our core to its first `count` marks. Raises TimingError."""
     chip = Atmega328p(flash)
     marks: list[Mark] = []
     while len(marks) < count:
@@ -83,7 +83,7 @@ def _marks(name: str, flash: bytes, count: int) -> list[Mark]:
             marks.append(Mark(chip.cycle, chip.mark_argument))
         elif stop in (Stop.LIMIT, Stop.HALT, Stop.FAULT):
             raise TimingError(
-                f"probe {name} ended after {len(marks)} of {count} marks: {_why(stop, chip.fault)}"
+                f"probe {probe} ended after {len(marks)} of {count} marks: {_why(stop, chip.fault)}"
             )
     return marks
 
@@ -94,9 +94,19 @@ def _why(stop: Stop, fault: Fault | None) -> str:
     return f"{fault.kind} at 0x{fault.program_counter:04x}, cycle {fault.cycle}"
 
 
-def measure_probe(probe: str, parameters: Sequence[int], count: int, definitions: str = "") -> list[Mark]:
-    """The first `count` marks of a probe, run with these bytes as its parameters. Raises TimingError."""
-    return _marks(probe, _program(probe, definitions) + bytes(parameters), count)
+Runner = Callable[[str, bytes, int], list[Mark]]
+"""What runs a probe, by name and flash image, to so many marks: our core, or one to compare it with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """The probes, built when first asked for, on something that runs them."""
+
+    run: Runner = run_on_core
+
+    def marks(self, probe: str, parameters: Sequence[int], count: int, definitions: str = "") -> list[Mark]:
+        """The first `count` marks of a probe, run with these bytes as its parameters. Raises TimingError."""
+        return self.run(probe, _program(probe, definitions) + bytes(parameters), count)
 
 
 def _between(marks: Sequence[Mark], first: int, second: int) -> int:
@@ -110,9 +120,9 @@ def _instruction_source(cases: Sequence[Case]) -> str:
     return "begin\n" + "\n".join(f"{case.setting}\nmark\n{case.code}\nmark\n" for case in cases)
 
 
-def _instructions() -> Iterator[TimingRow]:
+def _instructions(probes: Probes) -> Iterator[TimingRow]:
     flash = _assembled(_instruction_source(CASES))
-    marks = _marks("instructions", flash, 2 * len(CASES))
+    marks = probes.run("instructions", flash, 2 * len(CASES))
     for n, case in enumerate(CASES):
         own_mark = 1
         yield TimingRow(
@@ -126,8 +136,8 @@ def _instructions() -> Iterator[TimingRow]:
 # ---- interrupts, sleep and watchdog ----------------------------------------------------------------------
 
 
-def _interrupts() -> Iterator[TimingRow]:
-    marks = measure_probe("interrupt", (), 3)
+def _interrupts(probes: Probes) -> Iterator[TimingRow]:
+    marks = probes.marks("interrupt", (), 3)
     sei_nop_jump_mark = 1 + 1 + 3 + 1
     yield TimingRow(
         "interrupt entry, waiting since before SEI",
@@ -141,7 +151,7 @@ def _interrupts() -> Iterator[TimingRow]:
         ("interrupt entry, requested in the first cycle of a CALL", 41, 3 + ENTRY_CYCLES),
         ("interrupt entry, requested in the third cycle of a CALL", 43, 1 + ENTRY_CYCLES),
     ):
-        marks = measure_probe("timer_compare", (match,), 2)
+        marks = probes.marks("timer_compare", (match,), 2)
         jump_and_mark = 3 + 1
         yield TimingRow(operation, datasheet, _between(marks, 0, 1) - match - jump_and_mark, _RESPONSE)
 
@@ -161,10 +171,10 @@ def _watchdog_prescaler(select: int) -> int:
     return select & 7 | (select & 8) << 2
 
 
-def _wake_ups() -> Iterator[TimingRow]:
+def _wake_ups(probes: Probes) -> Iterator[TimingRow]:
     change, interrupt, period = 0x18, 0x40, 2048 * WATCHDOG_TICK_CYCLES
     for mode, code, start_up, why in _SLEEP_MODES:
-        marks = measure_probe("sleep", (change, interrupt, code << 1 | 1), 2)
+        marks = probes.marks("sleep", (change, interrupt, code << 1 | 1), 2)
         jump_and_mark, own_mark = 3 + 1, 1
         yield TimingRow(
             f"interrupt entry from {mode}",
@@ -174,15 +184,15 @@ def _wake_ups() -> Iterator[TimingRow]:
         )
 
 
-def _watchdog() -> Iterator[TimingRow]:
+def _watchdog(probes: Probes) -> Iterator[TimingRow]:
     source = '"Watchdog Timer Prescale Select", at the nominal 128 kHz'
     for select in range(10):
         period = (2048 << select) * WATCHDOG_TICK_CYCLES
-        marks = measure_probe("sleep", (0x18, 0x40 | _watchdog_prescaler(select), 1), 3)
+        marks = probes.marks("sleep", (0x18, 0x40 | _watchdog_prescaler(select), 1), 3)
         yield TimingRow(
             f"watchdog interrupt period, {2 << select}K cycles", period, _between(marks, 1, 2), source
         )
-        marks = measure_probe("watchdog_reset", (0x18, 0x08 | _watchdog_prescaler(select)), 2)
+        marks = probes.marks("watchdog_reset", (0x18, 0x08 | _watchdog_prescaler(select)), 2)
         jump_clear_in_skip_jump_mark, own_mark = 3 + 1 + 1 + 1 + 2 + 1, 1
         yield TimingRow(
             f"watchdog reset after {2 << select}K cycles, to the first instruction",
@@ -195,13 +205,13 @@ def _watchdog() -> Iterator[TimingRow]:
 _PORT_PINS: Final = ((0, 0), (1, 3), (2, 7))
 
 
-def _pin_interrupts() -> Iterator[TimingRow]:
+def _pin_interrupts(probes: Probes) -> Iterator[TimingRow]:
     to_edge = 2
     jump_and_mark = 3 + 1
     for n, pin in ((0, 4), (1, 8)):
         for name, sense, before in (("rising", 3, 0), ("falling", 2, pin), ("any, rising", 1, 0)):
             parameters = (sense << 2 * n, 1 << n, 0, 0, 0, 0, 0, 0, before, 0, 0, before ^ pin)
-            marks = measure_probe("pin_interrupt", parameters, 2, "#define PORT 2\n")
+            marks = probes.marks("pin_interrupt", parameters, 2, "#define PORT 2\n")
             yield TimingRow(
                 f"INT{n} edge ({name}) to interrupt entry done",
                 2 + ENTRY_CYCLES,
@@ -212,7 +222,7 @@ def _pin_interrupts() -> Iterator[TimingRow]:
         masks, levels, after = [0, 0, 0], [0, 0, 0], [0, 0, 0]
         masks[port] = after[port] = 1 << bit
         registers = (0, 0, 1 << port, *masks, *levels, *after)
-        marks = measure_probe("pin_interrupt", registers, 2, f"#define PORT {port}\n")
+        marks = probes.marks("pin_interrupt", registers, 2, f"#define PORT {port}\n")
         yield TimingRow(
             f"pin change on port {'BCD'[port]} to interrupt entry done",
             3 + ENTRY_CYCLES,
@@ -227,7 +237,12 @@ _PARITY: Final = {"N": 0, "E": 2, "O": 3}
 
 
 def _usart_frame(
-    frame_format: tuple[int, str, int], baud: int, double_speed: bool, enables: int, byte_count: int
+    probes: Probes,
+    frame_format: tuple[int, str, int],
+    baud: int,
+    double_speed: bool,
+    enables: int,
+    byte_count: int,
 ) -> int:
     """Cycles from the first write of UDR0 to the interrupt asked for."""
     size, parity, stop_bits = frame_format
@@ -235,10 +250,10 @@ def _usart_frame(
     control_c = _PARITY[parity] << 4 | (stop_bits - 1) << 3 | (size_code & 3) << 1
     parameters = (baud >> 8, baud & 255, double_speed << 1, control_c, enables | size_code & 4, byte_count)
     from_first_write = 1 if byte_count == 1 else 3
-    return _between(measure_probe("usart", parameters, 2), 0, 1) + from_first_write - WAKING_CYCLES
+    return _between(probes.marks("usart", parameters, 2), 0, 1) + from_first_write - WAKING_CYCLES
 
 
-def _usart() -> Iterator[TimingRow]:
+def _usart(probes: Probes) -> Iterator[TimingRow]:
     transmit_complete, buffer_empty = 0x48, 0x28
     formats = [(size, parity, stop) for size in (5, 6, 7, 8, 9) for parity in "NEO" for stop in (1, 2)]
     settings = [(frame_format, 8) for frame_format in formats]
@@ -252,7 +267,7 @@ def _usart() -> Iterator[TimingRow]:
             yield TimingRow(
                 f"USART frame {size}{parity}{stop_bits}, UBRR {baud}, U2X {int(double_speed)}",
                 frame,
-                _usart_frame(frame_format, baud, double_speed, transmit_complete, 1),
+                _usart_frame(probes, frame_format, baud, double_speed, transmit_complete, 1),
                 source,
             )
         frame = 10 * (8 if double_speed else 16) * 9
@@ -260,13 +275,13 @@ def _usart() -> Iterator[TimingRow]:
         yield TimingRow(
             f"USART buffer empty again after two bytes 8N1, UBRR 8, U2X {int(double_speed)}",
             frame,
-            _usart_frame((8, "N", 1), 8, double_speed, buffer_empty, 2),
+            _usart_frame(probes, (8, "N", 1), 8, double_speed, buffer_empty, 2),
             source,
         )
         yield TimingRow(
             f"USART two bytes 8N1 back to back, UBRR 8, U2X {int(double_speed)}",
             2 * frame,
-            _usart_frame((8, "N", 1), 8, double_speed, transmit_complete, 2),
+            _usart_frame(probes, (8, "N", 1), 8, double_speed, transmit_complete, 2),
             source,
         )
 
@@ -285,9 +300,9 @@ _SPI_DIVIDERS: Final = (
 )
 
 
-def _spi() -> Iterator[TimingRow]:
+def _spi(probes: Probes) -> Iterator[TimingRow]:
     for double_speed, rate, divider in _SPI_DIVIDERS:
-        marks = measure_probe("spi", (double_speed, 0xD0 | rate), 2)
+        marks = probes.marks("spi", (double_speed, 0xD0 | rate), 2)
         own_mark = 1
         yield TimingRow(
             f"SPI byte at f/{divider}, SPI2X {double_speed}",
@@ -297,9 +312,9 @@ def _spi() -> Iterator[TimingRow]:
         )
 
 
-def _twi() -> Iterator[TimingRow]:
+def _twi(probes: Probes) -> Iterator[TimingRow]:
     for bit_rate, prescaler in ((72, 0), (12, 0), (32, 1), (10, 2), (255, 3)):
-        marks = measure_probe("twi", (bit_rate, prescaler), 4)
+        marks = probes.marks("twi", (bit_rate, prescaler), 4)
         mark_to_write = 2 + 2
         yield TimingRow(
             f"TWI byte and its acknowledge, TWBR {bit_rate}, TWPS {prescaler}",
@@ -314,18 +329,18 @@ def _twi() -> Iterator[TimingRow]:
 _ADC_DIVIDERS: Final = {0: 2, 1: 2, 2: 4, 3: 8, 4: 16, 5: 32, 6: 64, 7: 128}
 
 
-def _adc() -> Iterator[TimingRow]:
+def _adc(probes: Probes) -> Iterator[TimingRow]:
     enable, start, automatic, flag, interrupt = 0x80, 0x40, 0x20, 0x10, 0x08
     source = '"ADC Conversion Time", "Prescaling and Conversion Timing"'
     for select, divider in _ADC_DIVIDERS.items():
         clock = f"ADPS {select} (f/{divider})"
         on = enable | interrupt | select
-        marks = measure_probe("adc_single", (on, on | start, 1), 4)
+        marks = probes.marks("adc_single", (on, on | start, 1), 4)
         first, normal = (_between(marks, n, n + 1) - WAKING_CYCLES for n in (0, 2))
         yield TimingRow(f"ADC first conversion, {clock}", 25 * divider, first, source)
         yield TimingRow(f"ADC conversion, {clock}", 13 * divider, normal, source)
 
-        marks = measure_probe("adc_sleep", (on, 0, 1 << 1 | 1), 4)
+        marks = probes.marks("adc_sleep", (on, 0, 1 << 1 | 1), 4)
         mark_to_start = 2
         first, normal = (_between(marks, n, n + 1) - mark_to_start - WAKING_CYCLES for n in (0, 2))
         asleep = f'{source}, "ADC Noise Canceler"'
@@ -334,12 +349,12 @@ def _adc() -> Iterator[TimingRow]:
         )
         yield TimingRow(f"ADC conversion in noise reduction sleep, {clock}", 13 * divider, normal, asleep)
 
-        marks = measure_probe("adc_free_running", (on | start | automatic,), 4)
+        marks = probes.marks("adc_free_running", (on | start | automatic,), 4)
         yield TimingRow(
             f"ADC free running, from result to result, {clock}", 13 * divider, _between(marks, 2, 3), source
         )
 
-        marks = measure_probe("adc_trigger", (enable | start | select, on | automatic | flag), 2)
+        marks = probes.marks("adc_trigger", (enable | start | select, on | automatic | flag), 2)
         yield TimingRow(
             f"ADC auto-triggered conversion, from the trigger's flag, {clock}",
             3 + 27 * divider // 2,
@@ -351,14 +366,14 @@ def _adc() -> Iterator[TimingRow]:
 # ---- EEPROM ----------------------------------------------------------------------------------------------
 
 
-def _eeprom() -> Iterator[TimingRow]:
+def _eeprom(probes: Probes) -> Iterator[TimingRow]:
     enable = 0x04
     for name, mode, tenths_of_ms in (
         ("erase and write", 0x00, 34),
         ("erase only", 0x10, 18),
         ("write only", 0x20, 18),
     ):
-        marks = measure_probe("eeprom_write", (enable | mode,), 3)
+        marks = probes.marks("eeprom_write", (enable | mode,), 3)
         out, mark = 1, 1
         yield TimingRow(
             f"EEPROM {name}",
@@ -369,7 +384,7 @@ def _eeprom() -> Iterator[TimingRow]:
         yield TimingRow(
             f"EEPROM {name}, CPU halted", 2, _between(marks, 0, 1) - out - mark, '"EEPROM Read/Write Access"'
         )
-    marks = measure_probe("eeprom_read", (), 2)
+    marks = probes.marks("eeprom_read", (), 2)
     set_bit, mark = 2, 1
     yield TimingRow(
         "EEPROM read, CPU halted", 4, _between(marks, 0, 1) - set_bit - mark, '"EEPROM Read/Write Access"'
@@ -383,7 +398,7 @@ _PRESCALERS_TIMER2: Final = {1: 1, 2: 8, 3: 32, 4: 64, 5: 128, 6: 256, 7: 1024}
 _OVERFLOW, _COMPARE_A, _CAPTURE = 0x01, 0x02, 0x20
 
 
-def _timers_of_eight_bits() -> Iterator[TimingRow]:
+def _timers_of_eight_bits(probes: Probes) -> Iterator[TimingRow]:
     """Modes by WGM2:0: counter clocks in a period, with OCRnA = 99."""
     compare = 99
     modes = (
@@ -398,7 +413,7 @@ def _timers_of_eight_bits() -> Iterator[TimingRow]:
         for name, waveform, mask, period in modes:
             for select, prescaler in prescalers.items():
                 parameters = (waveform & 3, (waveform & 4) << 1 | select, compare, mask)
-                marks = measure_probe("timer8", parameters, 4, f"#define TIMER {timer}\n")
+                marks = probes.marks("timer8", parameters, 4, f"#define TIMER {timer}\n")
                 yield TimingRow(
                     f"Timer{timer} period, {name}, prescaler {prescaler}",
                     period * prescaler,
@@ -407,7 +422,7 @@ def _timers_of_eight_bits() -> Iterator[TimingRow]:
                 )
 
 
-def _timer_of_sixteen_bits() -> Iterator[TimingRow]:
+def _timer_of_sixteen_bits(probes: Probes) -> Iterator[TimingRow]:
     """Modes by WGM13:0: counter clocks in a period, with OCR1A = 999 and ICR1 = 1499."""
     compare, capture = 999, 1499
     modes = (
@@ -434,15 +449,15 @@ def _timer_of_sixteen_bits() -> Iterator[TimingRow]:
             yield TimingRow(
                 f"Timer1 period, {name}, prescaler {prescaler}",
                 period * prescaler,
-                _between(measure_probe("timer16", parameters, 4), 2, 3),
+                _between(probes.marks("timer16", parameters, 4), 2, 3),
                 '"16-bit Timer/Counter1 with PWM": "Modes of Operation", "Clock Select Bit Description"',
             )
 
 
-def _input_capture() -> Iterator[TimingRow]:
+def _input_capture(probes: Probes) -> Iterator[TimingRow]:
     for edge, edge_select, before in (("rising", 0x40, 0), ("falling", 0x00, 1)):
         for name, canceler, delay in (("", 0x00, 0), (", noise canceler", 0x80, 4)):
-            (mark,) = measure_probe("capture", (edge_select | canceler | 1, before), 1)
+            (mark,) = probes.marks("capture", (edge_select | canceler | 1, before), 1)
             read_to_edge = 3
             yield TimingRow(
                 f"input capture, {edge} edge to the captured count{name}",
@@ -452,20 +467,12 @@ def _input_capture() -> Iterator[TimingRow]:
             )
 
 
-def measure() -> list[TimingRow]:
+_FAMILIES: Final = (
+    *(_instructions, _interrupts, _wake_ups, _watchdog, _pin_interrupts, _usart, _spi, _twi, _adc, _eeprom),
+    *(_timers_of_eight_bits, _timer_of_sixteen_bits, _input_capture),
+)
+
+
+def measure(run: Runner = run_on_core) -> list[TimingRow]:
     """Every row, in a fixed order. Raises TimingError when avr-gcc is missing or a probe goes astray."""
-    return [
-        *_instructions(),
-        *_interrupts(),
-        *_wake_ups(),
-        *_watchdog(),
-        *_pin_interrupts(),
-        *_usart(),
-        *_spi(),
-        *_twi(),
-        *_adc(),
-        *_eeprom(),
-        *_timers_of_eight_bits(),
-        *_timer_of_sixteen_bits(),
-        *_input_capture(),
-    ]
+    return [row for family in _FAMILIES for row in family(Probes(run))]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.uno import timing
-from bench.uno.timing import TimingError, TimingRow, measure
+from bench.uno.timing import Probes, TimingError, TimingRow, measure
 from bench.uno.timing_instruction import CASES
 
 pytestmark = pytest.mark.skipif(
@@ -81,10 +81,10 @@ def test_a_probe_that_goes_astray_is_named(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "lost.S").write_text("begin\nmark\n.word 0xffff\n")
     monkeypatch.setattr(timing, "PROBES", tmp_path)
     with pytest.raises(TimingError, match=r"probe lost ended after 1 of 2 marks: illegal_opcode at 0x006c"):
-        timing.measure_probe("lost", (), 2)
+        Probes().marks("lost", (), 2)
 
 
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(TimingError, match="apt-get install gcc-avr"):
-        timing.measure_probe("usart", (), 1, "/* not built before */\n")
+        Probes().marks("usart", (), 1, "/* not built before */\n")

@@ -4,10 +4,10 @@
     handler_at USART_TX_vect_num, done
 begin
     load_parameters
-    sts UBRR0H, r2
-    sts UBRR0L, r3
     sts UCSR0A, r4
     sts UCSR0C, r5
+    sts UBRR0H, r2
+    sts UBRR0L, r3
     mov r17, r6
     andi r17, ~(1 << UDRIE0)
     sts UCSR0B, r17

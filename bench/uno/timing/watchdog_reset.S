@@ -9,6 +9,7 @@ begin
     sts WDTCSR, r2
     sts WDTCSR, r3
     select_sleep 0
+    sei
     wdr
     mark
 rest:
