@@ -62,6 +62,7 @@ void core_destroy(struct core *core)
 {
     if (!core)
         return;
+    inspection_destroy(core->inspection);
     free_queues(core);
     free(core);
 }
@@ -114,8 +115,10 @@ enum stop core_run(struct core *core, uint64_t until)
             return STOP_FAULT;
         }
         event_run_due(core, core->cycle);
-        if (core->watchdog_bites)
+        if (core->watchdog_bites) {
+            inspection_watchdog_bites(core);
             reset_begin(core, RESET_WATCHDOG, RESET_START_UP_CYCLES);
+        }
         if (core->stops)
             return take_stop(core);
         if (core->cycle >= until)
@@ -266,12 +269,13 @@ bool core_uart_send(struct core *core, const uint8_t *data, size_t count)
 void core_peek(const struct core *core, uint16_t address, uint8_t *data, size_t count)
 {
     struct core copy = *core;
+    copy.inspection = NULL;
     for (size_t n = 0; n < count; n++) {
         uint16_t place = (uint16_t)(address + n);
         copy.now = copy.cycle;
         data[n] = place >= 0x20 && place < SRAM_START ? io_read(&copy, (uint8_t)place) : copy.data[place];
         if (place >= 0x20 && place < SRAM_START)
-            copy = *core;
+            copy = *core, copy.inspection = NULL;
     }
 }
 
@@ -387,6 +391,8 @@ bool core_restore(struct core *core, const uint8_t *state, size_t size)
         struct core old = *core;
         *core = *fresh;
         *fresh = old;
+        core->inspection = old.inspection;
+        fresh->inspection = NULL;
     }
     core_destroy(fresh);
     return ok;

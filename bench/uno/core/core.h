@@ -102,6 +102,8 @@ struct edge_queue { uint64_t *cycles; size_t head, count, capacity; bool next_hi
 struct segment_queue { struct analog_segment *segments; size_t count, capacity; };
 struct byte_queue { uint8_t *bytes; size_t head, count, capacity; };
 
+struct inspection;
+
 struct core {
     uint8_t data[DATA_SPACE_SIZE];       /* r0..r31, plain I/O registers, SRAM */
     uint64_t cycle, deadline, now, next_event;
@@ -143,6 +145,7 @@ struct core {
     struct edge_queue edges[PIN_COUNT];
     struct segment_queue analog[ANALOG_CHANNELS];
     struct byte_queue line;              /* bytes on their way to RXD */
+    struct inspection *inspection;       /* of a developer's tools, mostly NULL */
 };
 
 /* decode.c */
@@ -270,6 +273,12 @@ void watchdog_write(struct core *core, uint8_t value);
 void watchdog_restart(struct core *core);
 void watchdog_event(struct core *core);
 void watchdog_acknowledge(struct core *core);
+
+/* inspection.c: each does nothing while no inspection is attached. */
+void inspection_destroy(struct inspection *inspection);
+void inspection_pins_changed(struct core *core, enum port_index port, uint8_t changed);
+void inspection_line(struct core *core, uint8_t pin, uint64_t from, uint32_t levels, uint32_t count, uint32_t cycles);
+void inspection_watchdog_bites(struct core *core);
 
 /* twi.c */
 void twi_reset(struct core *core);

@@ -18,6 +18,9 @@ struct analog_segment {
     uint64_t from_cycle; int64_t offset_uv; int64_t amplitude_uv; uint64_t phase; uint64_t phase_step;
 };
 
+struct restart { uint64_t count; uint64_t cycle; uint32_t program_counter; };
+struct pin_change { uint64_t cycle; uint8_t pin; bool high; };
+
 struct program *program_create(const uint8_t *flash, uint32_t size);
 void program_destroy(struct program *program);
 
@@ -57,6 +60,26 @@ bool core_uart_send(struct core *core, const uint8_t *data, size_t count);
 void core_peek(const struct core *core, uint16_t address, uint8_t *data, size_t count);
 void core_poke(struct core *core, uint16_t address, const uint8_t *data, size_t count);
 const uint8_t *core_eeprom(const struct core *core);
+
+bool core_inspect(struct core *core);
+enum stop core_run_inspected(struct core *core, uint64_t until);
+bool core_step(struct core *core, uint64_t until, enum stop *stop);
+void core_set_breakpoint(struct core *core, uint32_t address, bool set);
+bool core_at_breakpoint(const struct core *core);
+struct restart core_watchdog_resets(const struct core *core);
+struct restart core_jumps_to_reset(const struct core *core);
+void core_log_pins(struct core *core, bool wanted);
+bool core_pins_lost(const struct core *core);
+size_t core_pin_change_count(const struct core *core);
+const struct pin_change *core_pin_changes(const struct core *core);
+void core_forget_pin_changes(struct core *core);
+bool core_profile(struct core *core);
+void core_profile_close(struct core *core);
+const uint64_t *core_profile_own(const struct core *core);
+const uint64_t *core_profile_whole(const struct core *core);
+const uint64_t *core_profile_calls(const struct core *core);
+void core_poke_eeprom(struct core *core, uint16_t address, const uint8_t *data, size_t count);
+void core_set_stack_pointer(struct core *core, uint16_t address);
 
 size_t core_state_size(const struct core *core);
 void core_save(const struct core *core, uint8_t *state);

@@ -25,6 +25,7 @@ static void settle(struct core *core, enum port_index index, bool inside)
         port->level_before = before;
     port->changed_cycle = core->now;
     port->level = after;
+    inspection_pins_changed(core, index, changed);
     external_interrupt_pins_changed(core, index, before, after);
     uint8_t imposed = port->direction | pull_ups(core, port);
     if (inside && changed & port->watched & imposed) {

@@ -1,7 +1,7 @@
 /* SPI master: datasheet 19. The slave's byte comes from the host. */
 #include "core.h"
 
-enum { SLAVE_SELECT = PIN(PORT_B, 2) };
+enum { SLAVE_SELECT = PIN(PORT_B, 2), MASTER_OUT = PIN(PORT_B, 3), MASTER_IN = PIN(PORT_B, 4), CLOCK = PIN(PORT_B, 5) };
 
 /* Table 19-5: SCK frequency by SPI2X, SPR1, SPR0. */
 static uint32_t sck_divider(const struct spi *spi)
@@ -23,6 +23,30 @@ static void data_accessed(struct core *core)
         core->spi.status &= (uint8_t)~(SPSR_SPIF | SPSR_WCOL);
     core->spi.status_read = false;
     refresh_request(core);
+}
+
+/* The bits of a byte in the order they go over the line, the first lowest. */
+static uint32_t in_line_order(const struct spi *spi, uint8_t value)
+{
+    if (spi->control & SPCR_DORD)
+        return value;
+    uint32_t reversed = 0;
+    for (int bit = 0; bit < 8; bit++)
+        reversed |= (uint32_t)(value >> bit & 1) << (7 - bit);
+    return reversed;
+}
+
+/* Puts the finished byte on the lines for whoever inspects the pins (figures 19-3 and 19-4). */
+static void show_transfer(struct core *core)
+{
+    const struct spi *spi = &core->spi;
+    uint32_t divider = sck_divider(spi);
+    uint64_t from = core->now - 8 * divider;
+    bool idle = spi->control & SPCR_CPOL, late = spi->control & SPCR_CPHA;
+    uint32_t clock = (late ? 0x5555u : 0xAAAAu) ^ (idle ? 0xFFFFu : 0);
+    inspection_line(core, CLOCK, from, clock | (uint32_t)idle << 16, 17, divider / 2);
+    inspection_line(core, MASTER_OUT, from, in_line_order(spi, spi->mosi), 8, divider);
+    inspection_line(core, MASTER_IN, from, in_line_order(spi, spi->miso), 8, divider);
 }
 
 static void write_data(struct core *core, uint8_t value)
@@ -49,6 +73,7 @@ void spi_event(struct core *core)
     spi->data = spi->miso;
     spi->status |= SPSR_SPIF;
     spi->status_read = false;
+    show_transfer(core);
     refresh_request(core);
 }
 

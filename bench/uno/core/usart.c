@@ -27,6 +27,19 @@ static uint32_t frame_cycles(const struct usart *usart)
     return (bits_before_stop(usart) + stop_bits) * bit_cycles(usart);
 }
 
+/* Puts a frame's levels on a line for whoever inspects the pins: start bit, data, parity, stop bits (figure 20-4). */
+static void show_frame(struct core *core, uint8_t pin, uint64_t from, uint16_t character)
+{
+    const struct usart *usart = &core->usart;
+    uint32_t bits = data_bits(usart), data = character & ((1u << bits) - 1), high = UINT32_MAX;
+    bool odd = (usart->control_c & UCSRC_UPM) == UCSRC_UPM;
+    if (usart->control_c & UCSRC_UPM1) {
+        uint32_t parity = (uint32_t)(__builtin_parity(data) ^ odd);
+        data |= parity << bits++;
+    }
+    inspection_line(core, pin, from, data << 1 | high << (bits + 1), bits + 2, bit_cycles(usart));
+}
+
 static void refresh_requests(struct core *core)
 {
     uint8_t requests = core->usart.control_a & core->usart.control_b;
@@ -42,6 +55,7 @@ static void begin_frame(struct core *core, uint16_t character)
     struct usart *usart = &core->usart;
     usart->transmit_shift = character;
     usart->transmitting = true;
+    show_frame(core, PIN(PORT_D, 1), core->now, character);
     event_at(core, EVENT_USART_TRANSMIT, core->now + frame_cycles(usart));
 }
 
@@ -94,6 +108,7 @@ void usart_line_rearm(struct core *core)
 {
     if (core->line.head < core->line.count && core->event_cycle[EVENT_USART_RECEIVE] == NEVER) {
         core->usart.receiving_spoilt = core->io_clock_stopped;
+        show_frame(core, PIN(PORT_D, 0), core->now, core->line.bytes[core->line.head]);
         event_at(core, EVENT_USART_RECEIVE, core->now + receive_cycles(&core->usart));
     }
 }
@@ -119,10 +134,13 @@ void usart_receive_event(struct core *core)
     if (usart->control_b & UCSRB_RXEN && !usart->receiving_spoilt && !core->io_clock_stopped)
         store_received(usart, value & mask);
     usart->receiving_spoilt = core->io_clock_stopped;
-    if (core->line.head < core->line.count)
-        event_at(core, EVENT_USART_RECEIVE, core->now + frame_cycles(usart));
-    else
+    if (core->line.head < core->line.count) {
+        uint64_t next = core->now + frame_cycles(usart);
+        show_frame(core, PIN(PORT_D, 0), next - receive_cycles(usart), core->line.bytes[core->line.head]);
+        event_at(core, EVENT_USART_RECEIVE, next);
+    } else {
         core->line.head = core->line.count = 0;
+    }
     refresh_requests(core);
 }
 
