@@ -1,0 +1,196 @@
+"""`bench uno`: run any Arduino image on the emulated board."""
+
+import enum
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.uno.atmega328p import CLOCK_HZ, EEPROM_BYTES, MAX_CYCLE
+from bench.uno.image import ImageError, load_image
+from bench.uno.workshop.board import Board, SignalError
+from bench.uno.workshop.defect import SleepWatch
+from bench.uno.workshop.inspection import InspectedAtmega328p
+from bench.uno.workshop.pins import PinError
+from bench.workshop.notation import analog_signal, pulse_train
+from bench.workshop.pace import AsFastAsItGoes, Pace, WallClock
+from bench.workshop.serial_line import Nothing, PseudoTerminal, SerialLine, Terminal
+from bench.workshop.session import FirmwareError, Session
+from bench.workshop.silent_radio import silent_radio
+from bench.world.simulation import Simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+app = typer.Typer(help="The emulated Uno on its own.", no_args_is_help=True)
+
+
+class PaceName(enum.StrEnum):
+    """What virtual time keeps pace with."""
+
+    REAL = "real"
+    FAST = "fast"
+
+
+class SerialName(enum.StrEnum):
+    """What the serial port is connected to."""
+
+    TERMINAL = "terminal"
+    PTY = "pty"
+    NONE = "none"
+
+
+class WorkshopError(RuntimeError):
+    """Something around the board is not as it should be; the message says what."""
+
+
+_TOLD = (FirmwareError, ImageError, PinError, SignalError, WorkshopError)
+
+
+@app.callback()
+def uno() -> None:
+    """The emulated Uno on its own."""
+
+
+@app.command()
+def run(
+    image: Annotated[Path, typer.Argument(help="Firmware, Intel HEX or ELF.", metavar="IMAGE")],
+    seconds: Annotated[
+        str | None, typer.Option(help="Virtual time to run; without it until interrupted.", metavar="S")
+    ] = None,
+    pace: Annotated[
+        PaceName, typer.Option(help="With the wall clock, or as fast as it goes.")
+    ] = PaceName.REAL,
+    serial: Annotated[
+        SerialName, typer.Option(help="Serial port on this terminal, a new pty, or nothing.")
+    ] = SerialName.TERMINAL,
+    eeprom: Annotated[
+        Path | None, typer.Option(help="EEPROM, read before and written after.", metavar="FILE")
+    ] = None,
+    radio: Annotated[
+        bool, typer.Option("--radio", help="An SX1278, wired as in firmware/README.md.")
+    ] = False,
+    pulse: Annotated[
+        list[str] | None, typer.Option(help="S0 pulses per second on a pin.", metavar="D3=1.5")
+    ] = None,
+    analog: Annotated[
+        list[str] | None, typer.Option(help="Volts, or with a sine on top A0=2.5+1.6@50.", metavar="A0=2.5")
+    ] = None,
+    must_sleep: Annotated[
+        bool, typer.Option("--must-sleep", help="Fail when the CPU is awake for a whole second.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object at the end; serial output goes to stderr.")
+    ] = False,
+) -> None:
+    """Run an Arduino image. Exits with 1 and says why when the firmware or something around it fails."""
+    try:
+        firmware = load_image(image)
+        until_cycle = _cycles(seconds)
+        chip = InspectedAtmega328p(firmware.flash, _read_eeprom(eeprom))
+        simulation = Simulation()
+        after_slice: list[Callable[[], None]] = []
+        transceiver = None
+        if radio:
+            transceiver, trace = silent_radio(simulation, _tell)
+            after_slice.append(trace.settle)
+        board = Board(
+            firmware,
+            chip,
+            simulation,
+            transceiver,
+            [pulse_train(text) for text in pulse or ()],
+            [analog_signal(text) for text in analog or ()],
+        )
+        watches = [SleepWatch(chip, firmware)] if must_sleep else []
+        session = Session(
+            board, _serial_line(serial, as_json), _pace(pace), until_cycle, _tell, watches, after_slice
+        )
+        with ExitStack() as at_end:
+            if eeprom is not None:
+                at_end.callback(lambda: _write_eeprom(eeprom, chip.eeprom))
+            if as_json:
+                at_end.callback(lambda: print(json.dumps(_summary(session), indent=2)))
+            session.run()
+    except _TOLD as error:
+        _tell(str(error))
+        raise typer.Exit(1) from None
+
+
+def _tell(sentence: str) -> None:
+    sys.stdout.flush()
+    print(f"bench: {sentence}", file=sys.stderr, flush=True)
+
+
+def _cycles(seconds: str | None) -> int:
+    if seconds is None:
+        return MAX_CYCLE
+    try:
+        value = Decimal(seconds)
+    except InvalidOperation:
+        value = Decimal(0)
+    if not (value.is_finite() and 0 < value <= 1_000_000_000):
+        raise WorkshopError(f"--seconds: found {seconds!r}, expected a number of seconds above 0")
+    return int(value * CLOCK_HZ)
+
+
+def _pace(name: PaceName) -> Pace:
+    return WallClock() if name is PaceName.REAL else AsFastAsItGoes()
+
+
+def _serial_line(name: SerialName, as_json: bool) -> SerialLine:
+    if name is SerialName.NONE:
+        return Nothing()
+    if name is SerialName.TERMINAL:
+        return Terminal((sys.stderr if as_json else sys.stdout).buffer)
+    line = PseudoTerminal()
+    _tell(f"serial port at {line.path}")
+    return line
+
+
+def _read_eeprom(path: Path | None) -> bytes:
+    if path is None or not path.exists():
+        return b"\xff" * EEPROM_BYTES
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WorkshopError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(content) > EEPROM_BYTES:
+        raise WorkshopError(
+            f"{path}: has {len(content)} bytes, an ATmega328P's EEPROM {EEPROM_BYTES}; give its bare bytes"
+        )
+    return content.ljust(EEPROM_BYTES, b"\xff")
+
+
+def _write_eeprom(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise WorkshopError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _summary(session: Session) -> dict[str, Any]:
+    chip, image = session.board.chip, session.board.image
+    fault = chip.fault
+    return {
+        "image": image.name,
+        "sha256": image.sha256,
+        "cycles": chip.cycle,
+        "active_cycles": chip.active_cycles,
+        "reset_cycles": chip.reset_cycles,
+        "sleep_cycles": {mode.name.lower(): cycles for mode, cycles in chip.sleep_cycles.items() if cycles},
+        "lowest_stack": chip.lowest_stack,
+        "fault": None
+        if fault is None
+        else {
+            "kind": fault.kind,
+            "program_counter": fault.program_counter,
+            "symbol": image.symbol_at(fault.program_counter),
+            "cycle": fault.cycle,
+        },
+    }
