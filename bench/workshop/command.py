@@ -7,9 +7,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
+from rich.console import Console
 
 from bench.uno.atmega328p import CLOCK_HZ, EEPROM_BYTES, MAX_CYCLE
 from bench.uno.image import ImageError, load_image
@@ -17,8 +18,13 @@ from bench.uno.workshop.board import Board, SignalError
 from bench.uno.workshop.defect import SleepWatch
 from bench.uno.workshop.inspection import InspectedAtmega328p
 from bench.uno.workshop.pins import PinError
+from bench.uno.workshop.profile import profile_of
+from bench.uno.workshop.value_change_dump import ValueChangeDump
+from bench.workshop.gdb_port import GdbPort, PortError
 from bench.workshop.notation import analog_signal, pulse_train
 from bench.workshop.pace import AsFastAsItGoes, Pace, WallClock
+from bench.workshop.profile_table import print_profile
+from bench.workshop.readable_names import with_readable_names
 from bench.workshop.serial_line import Nothing, PseudoTerminal, SerialLine, Terminal
 from bench.workshop.session import FirmwareError, Session
 from bench.workshop.silent_radio import silent_radio
@@ -49,7 +55,7 @@ class WorkshopError(RuntimeError):
     """Something around the board is not as it should be; the message says what."""
 
 
-_TOLD = (FirmwareError, ImageError, PinError, SignalError, WorkshopError)
+_TOLD = (FirmwareError, ImageError, PinError, PortError, SignalError, WorkshopError)
 
 
 @app.callback()
@@ -81,6 +87,14 @@ def run(
     analog: Annotated[
         list[str] | None, typer.Option(help="Volts, or with a sine on top A0=2.5+1.6@50.", metavar="A0=2.5")
     ] = None,
+    gdb: Annotated[
+        int | None,
+        typer.Option(help="Wait for avr-gdb on this port of 127.0.0.1; 0: a free one.", metavar="PORT"),
+    ] = None,
+    vcd: Annotated[
+        Path | None, typer.Option(help="Record the pins as a value change dump.", metavar="FILE")
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Count cycles by function.")] = False,
     must_sleep: Annotated[
         bool, typer.Option("--must-sleep", help="Fail when the CPU is awake for a whole second.")
     ] = False,
@@ -90,7 +104,7 @@ def run(
 ) -> None:
     """Run an Arduino image. Exits with 1 and says why when the firmware or something around it fails."""
     try:
-        firmware = load_image(image)
+        firmware = with_readable_names(load_image(image))
         until_cycle = _cycles(seconds)
         chip = InspectedAtmega328p(firmware.flash, _read_eeprom(eeprom))
         simulation = Simulation()
@@ -112,11 +126,20 @@ def run(
             board, _serial_line(serial, as_json), _pace(pace), until_cycle, _tell, watches, after_slice
         )
         with ExitStack() as at_end:
+            if profile:
+                chip.start_profile()
+            if as_json or profile:
+                at_end.callback(_report, session, as_json=as_json, with_profile=profile)
+            if vcd is not None:
+                dump = ValueChangeDump(chip, at_end.enter_context(_created(vcd)).write)
+                after_slice.append(dump.settle)
+                at_end.callback(dump.close)
             if eeprom is not None:
                 at_end.callback(lambda: _write_eeprom(eeprom, chip.eeprom))
-            if as_json:
-                at_end.callback(lambda: print(json.dumps(_summary(session), indent=2)))
-            session.run()
+            if gdb is None:
+                session.run()
+            else:
+                GdbPort(gdb).serve(session, _tell)
     except _TOLD as error:
         _tell(str(error))
         raise typer.Exit(1) from None
@@ -153,6 +176,13 @@ def _serial_line(name: SerialName, as_json: bool) -> SerialLine:
     return line
 
 
+def _created(path: Path) -> TextIO:
+    try:
+        return path.open("w", encoding="ascii")
+    except OSError as error:
+        raise WorkshopError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def _read_eeprom(path: Path | None) -> bytes:
     if path is None or not path.exists():
         return b"\xff" * EEPROM_BYTES
@@ -172,6 +202,17 @@ def _write_eeprom(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise WorkshopError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _report(session: Session, *, as_json: bool, with_profile: bool) -> None:
+    profile = profile_of(session.board.chip, session.board.image) if with_profile else None
+    if as_json:
+        summary = _summary(session)
+        if profile is not None:
+            summary["profile"] = profile.as_json()
+        print(json.dumps(summary, indent=2))
+    elif profile is not None:
+        print_profile(profile, Console())
 
 
 def _summary(session: Session) -> dict[str, Any]:

@@ -48,7 +48,7 @@ int main(void)
 """
 FAULTS = {
     "illegal opcode": (
-        '__attribute__((noinline, used)) void culprit(int unused) { (void)unused; asm volatile(".word 0xffff"); }',
+        '__attribute__((noinline)) void culprit(int x) { asm volatile(".word 0xffff" :: "r"(x)); }',
         "the opcode 0xffff is none of the chip's instructions",
     ),
     "stack into data": (

@@ -20,6 +20,8 @@ _PULSE_CYCLES: Final = 30 * CLOCK_HZ // 1000
 """An S0 pulse: low for 30 ms (IEC 62053-31), or half the period where that is shorter."""
 _CONTROL_B: Final = 0xC1  # UCSR0B
 _RECEIVER_ENABLE: Final = 0x10
+_RECEIVE: Final = Pin.PD0
+"""The board's USB interface keeps this line high while nobody sends."""
 _TURN: Final = 1 << 64
 _AHEAD_CYCLES: Final = CLOCK_HZ // 10
 """Pulses are prepared this far ahead, since a run may overshoot its end by an instruction."""
@@ -86,6 +88,7 @@ class Board:
         self._trains = dict.fromkeys(pulses, 1)
         if image.stack_floor is not None:
             chip.set_stack_floor(image.stack_floor)
+        chip.set_pin(_RECEIVE, True)
         for train in pulses:
             chip.set_pin(train.pin, True)
         for signal in analog:
