@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from bench.uno.atmega328p import ResetCause, Stop
+from bench.uno.atmega328p import ResetCause
 from bench.uno.workshop.debugger import Debugger, Signal, Wish
 from bench.workshop.session import FirmwareError, Session
 
@@ -103,10 +103,10 @@ class _Seat:
     def _run_slice(self) -> bool:
         """Whether the chip is to run on."""
         try:
-            stop = self._session.run_slice()
+            self._session.run_slice()
         except FirmwareError as error:
             return self._fail(error)
-        if stop is Stop.LIMIT and self._chip.at_breakpoint:
+        if self._session.board.is_interrupted:
             return self._stop(Signal.TRAP)
         return True
 

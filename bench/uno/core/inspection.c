@@ -8,7 +8,9 @@
 #include "core.h"
 #include "operation.h"
 
-enum { FRAME_LIMIT = 1024 }; /* as many return addresses as fit into SRAM */
+enum { FRAME_LIMIT = 1024 /* as many return addresses as fit into SRAM */, WATCH_LIMIT = 32 };
+
+struct watched_byte { uint16_t address; uint8_t value; };
 
 enum activity { STARTING, HALTED, SLEEPING, ENTERING_INTERRUPT, EXECUTING };
 
@@ -25,7 +27,10 @@ struct profile {
 
 struct inspection {
     uint8_t breakpoints[FLASH_WORDS / 8];
-    bool at_breakpoint, logs_pins, pins_lost;
+    struct watched_byte watched[WATCH_LIMIT];
+    uint32_t watched_count;
+    uint16_t changed_address;
+    bool at_breakpoint, at_change, logs_pins, pins_lost;
     uint16_t last;                       /* word address of the last instruction */
     struct restart watchdog, jump;
     struct pin_change *changes;
@@ -56,6 +61,44 @@ void core_set_breakpoint(struct core *core, uint32_t address, bool set)
     uint32_t word = address / 2 % FLASH_WORDS;
     uint8_t *place = &core->inspection->breakpoints[word / 8], mask = (uint8_t)(1 << word % 8);
     *place = (uint8_t)(set ? *place | mask : *place & ~mask);
+}
+
+/* Watches a byte of a register or of SRAM for changes. False: there are too many already. */
+bool core_watch_data(struct core *core, uint16_t address)
+{
+    struct inspection *inspection = core->inspection;
+    if (inspection->watched_count == WATCH_LIMIT)
+        return false;
+    inspection->watched[inspection->watched_count++] = (struct watched_byte){address, core->data[address]};
+    return true;
+}
+
+void core_unwatch_data(struct core *core, uint16_t address)
+{
+    struct inspection *inspection = core->inspection;
+    for (uint32_t place = 0; place < inspection->watched_count; place++)
+        if (inspection->watched[place].address == address) {
+            inspection->watched[place] = inspection->watched[--inspection->watched_count];
+            return;
+        }
+}
+
+bool core_at_change(const struct core *core) { return core->inspection->at_change; }
+uint16_t core_changed_address(const struct core *core) { return core->inspection->changed_address; }
+
+static bool find_change(struct core *core)
+{
+    struct inspection *inspection = core->inspection;
+    bool found = false;
+    for (uint32_t place = 0; place < inspection->watched_count; place++) {
+        struct watched_byte *watched = &inspection->watched[place];
+        if (core->data[watched->address] != watched->value) {
+            watched->value = core->data[watched->address];
+            inspection->changed_address = watched->address;
+            found = true;
+        }
+    }
+    return found;
 }
 
 bool core_at_breakpoint(const struct core *core) { return core->inspection->at_breakpoint; }
@@ -263,7 +306,8 @@ enum stop core_run_inspected(struct core *core, uint64_t until)
 {
     struct inspection *inspection = core->inspection;
     bool passes = inspection->at_breakpoint;
-    inspection->at_breakpoint = false;
+    inspection->at_breakpoint = inspection->at_change = false;
+    find_change(core); /* what the host has changed since is none of the program's doing */
     while (core->cycle < until && !core->stops && core->fault.kind == FAULT_NONE) {
         enum activity activity = next_activity(core);
         if (activity == EXECUTING && is_breakpoint(inspection, core->program_counter) && !passes) {
@@ -272,7 +316,8 @@ enum stop core_run_inspected(struct core *core, uint64_t until)
         }
         passes = false;
         enum stop stop = advance(core, until, activity);
-        if (stop != STOP_LIMIT && (stop != STOP_HALT || core->cycle >= until))
+        inspection->at_change = find_change(core);
+        if (inspection->at_change || (stop != STOP_LIMIT && (stop != STOP_HALT || core->cycle >= until)))
             return stop;
     }
     return core_run(core, until);
@@ -280,7 +325,7 @@ enum stop core_run_inspected(struct core *core, uint64_t until)
 
 bool core_step(struct core *core, uint64_t until, enum stop *stop)
 {
-    core->inspection->at_breakpoint = false;
+    core->inspection->at_breakpoint = core->inspection->at_change = false;
     *stop = STOP_LIMIT;
     while (core->cycle < until && !core->stops && core->fault.kind == FAULT_NONE) {
         uint64_t before = core->cycle;

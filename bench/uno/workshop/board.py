@@ -104,15 +104,20 @@ class Board:
         self._typed += data
 
     def run(self, until_cycle: int) -> Stop:
-        """Runs to a cycle (LIMIT or HALT), a breakpoint (LIMIT) or a FAULT."""
+        """Runs to a cycle (LIMIT or HALT), an interruption (LIMIT) or a FAULT."""
         self._feed(until_cycle)
         stop = Stop.LIMIT
         while self.chip.cycle < until_cycle:
             stop = self.chip.run(self._horizon(until_cycle))
             self.attend(stop)
-            if stop is Stop.FAULT or (stop is Stop.LIMIT and self.chip.at_breakpoint):
+            if stop is Stop.FAULT or self.is_interrupted:
                 break
         return stop
+
+    @property
+    def is_interrupted(self) -> bool:
+        """`run` has returned at a breakpoint, or because a watched byte changed."""
+        return self.chip.at_breakpoint or self.chip.changed_address is not None
 
     def step(self, until_cycle: int) -> Stop:
         """Runs one instruction or enters one interrupt (LIMIT, also where `until_cycle` comes first)."""

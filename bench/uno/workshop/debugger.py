@@ -25,6 +25,8 @@ _REGISTERS: Final = range(35)
 _PACKET_BYTES: Final = 4096
 _PACKET: Final = re.compile(rb"\$([^#]*)#([0-9a-fA-F]{2})", re.DOTALL)
 _INTERRUPT: Final = 0x03
+_BREAKPOINTS: Final = ("0", "1")
+_WRITE_WATCHPOINT: Final = "2"
 _REFUSED: Final = b"E01"
 _UNKNOWN: Final = b""
 
@@ -76,8 +78,8 @@ class Debugger:
             "s": lambda text: self._resume(Wish.STEP, text),
             "C": lambda _: self._resume(Wish.CONTINUE, ""),
             "S": lambda _: self._resume(Wish.STEP, ""),
-            "Z": lambda text: self._breakpoint(text, self._chip.set_breakpoint),
-            "z": lambda text: self._breakpoint(text, self._chip.clear_breakpoint),
+            "Z": lambda text: self._breakpoint(text, chip.set_breakpoint, chip.watch_data),
+            "z": lambda text: self._breakpoint(text, chip.clear_breakpoint, chip.unwatch_data),
             "H": lambda _: b"OK",
             "T": lambda _: b"OK",
             "D": self._detach,
@@ -116,7 +118,10 @@ class Debugger:
 
     def stopped(self, signal: Signal) -> None:
         """The chip has stopped after CONTINUE or STEP."""
+        changed = self._chip.changed_address
         self._last_stop = _stop_reply(signal)
+        if changed is not None:
+            self._last_stop = f"T{signal:02x}watch:{DATA_SPACE + changed:x};".encode()
         self._send(self._last_stop)
 
     def exited(self, status: int) -> None:
@@ -161,11 +166,14 @@ class Debugger:
     def _kill(self, _: str) -> None:
         self._wishes.append(Wish.KILL)
 
-    def _breakpoint(self, text: str, act: Callable[[int], None]) -> bytes:
-        kind, address, _ = text.split(",", 2)
-        if kind not in "01":
+    def _breakpoint(self, text: str, act: Callable[[int], None], watch: Callable[[int, int], None]) -> bytes:
+        kind, address, count = text.split(",", 2)
+        if kind in _BREAKPOINTS:
+            act(int(address, 16))
+        elif kind == _WRITE_WATCHPOINT:
+            watch(int(address, 16) - DATA_SPACE, int(count, 16))
+        else:
             return _UNKNOWN
-        act(int(address, 16))
         return b"OK"
 
     def _query(self, text: str) -> bytes:

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from bench.uno._core import ffi, lib
-from bench.uno.atmega328p import EEPROM_BYTES, FLASH_BYTES, MAX_CYCLE, Atmega328p, CoreError, Pin, Stop
+from bench.uno.atmega328p import (
+    DATA_SPACE_BYTES,
+    EEPROM_BYTES,
+    FLASH_BYTES,
+    MAX_CYCLE,
+    Atmega328p,
+    CoreError,
+    Pin,
+    Stop,
+)
 
 _PINS: Final = {int(pin): pin for pin in Pin}
 
@@ -54,7 +63,7 @@ class CycleCounts:
 class InspectedAtmega328p(Atmega328p):
     """An :class:`Atmega328p` that tells more. Until asked for something it runs as fast as any."""
 
-    __slots__ = ("_profiled", "breakpoints", "counts_jumps")
+    __slots__ = ("_profiled", "_watched", "breakpoints", "counts_jumps")
 
     def __init__(self, flash: bytes, eeprom: bytes = b"\xff" * EEPROM_BYTES) -> None:
         super().__init__(flash, eeprom)
@@ -63,13 +72,14 @@ class InspectedAtmega328p(Atmega328p):
         self.counts_jumps = False
         """Whether `restarts(Origin.JUMP)` counts; running is then slower. Watchdog resets count always."""
         self._profiled = False
+        self._watched = 0
 
     def run(self, until_cycle: int) -> Stop:
-        """As :meth:`Atmega328p.run`; also returns LIMIT before an instruction with a breakpoint on it.
+        """As :meth:`Atmega328p.run`; also returns LIMIT at a breakpoint and after a watched byte changed.
 
-        Whether that is so tells `at_breakpoint`. Running on passes over the breakpoint that was told.
+        `at_breakpoint` and `changed_address` tell whether that is so. Running on passes over that breakpoint.
         """
-        if not (self.breakpoints or self.counts_jumps or self._profiled):
+        if not self._is_slow:
             return super().run(until_cycle)
         if not 0 <= until_cycle <= MAX_CYCLE:
             raise CoreError(f"cannot run until cycle {until_cycle}; a cycle lies in 0..2^64-2")
@@ -80,6 +90,11 @@ class InspectedAtmega328p(Atmega328p):
         stop = ffi.new("enum stop *")
         stepped = lib.core_step(self._core, min(until_cycle, MAX_CYCLE), stop)
         return bool(stepped), Stop(stop[0])
+
+    @property
+    def _is_slow(self) -> bool:
+        """Something must be looked at after every instruction."""
+        return bool(self.breakpoints) or self._watched > 0 or self.counts_jumps or self._profiled
 
     # ---- breakpoints ----
 
@@ -99,7 +114,34 @@ class InspectedAtmega328p(Atmega328p):
     @property
     def at_breakpoint(self) -> bool:
         """`run` has returned for a breakpoint at the program counter."""
-        return bool(lib.core_at_breakpoint(self._core))
+        return self._is_slow and bool(lib.core_at_breakpoint(self._core))
+
+    # ---- watched data ----
+
+    def watch_data(self, address: int, count: int) -> None:
+        """Stop (LIMIT) after an instruction that changed one of these registers or SRAM bytes.
+
+        Raises CoreError elsewhere, and when more than 32 bytes are to be watched.
+        """
+        for place in range(address, address + count):
+            if not (0 <= place < 0x20 or 0x100 <= place < DATA_SPACE_BYTES):
+                raise CoreError(f"data 0x{place:03x} is neither a working register nor SRAM")
+            if not lib.core_watch_data(self._core, place):
+                raise CoreError("the chip watches 32 bytes at most")
+            self._watched += 1
+
+    def unwatch_data(self, address: int, count: int) -> None:
+        """Take it away again."""
+        for place in range(address, address + count):
+            lib.core_unwatch_data(self._core, place)
+            self._watched -= 1
+
+    @property
+    def changed_address(self) -> int | None:
+        """`run` has returned for a change at this data address; None: for something else."""
+        if not (self._is_slow and lib.core_at_change(self._core)):
+            return None
+        return int(lib.core_changed_address(self._core))
 
     # ---- restarts ----
 
