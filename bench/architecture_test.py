@@ -31,6 +31,7 @@ UPPER = (
     "bench.progress",
     "bench.campaign",
     "bench.summary",
+    "bench.workshop",
     "bench.errors",
     "bench.doctor",
     "bench.plugin",

@@ -1,12 +1,11 @@
-"""Puts the seats of a virtual rig together: sensors, Unos, radio, Pis, uplinks, server, in one simulation."""
+"""Puts the seats of a virtual rig together: an island for each branch, sensors to Pi, one for the server."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import keys
 from bench.oracle import MeterTruth
-from bench.pi.uplink import Uplink, UplinkPlan
+from bench.pi.uplink import UplinkEnd, UplinkPlan
 from bench.pi.virtual import VirtualPi
 from bench.radio import airtime
 from bench.radio.intruder import Intruder
@@ -22,10 +21,10 @@ from bench.stimulus import BranchStimuli
 from bench.uno.clock import CYCLE_HZ, UnoClock
 from bench.uno.image import FirmwareImage
 from bench.uno.provisioning import Provisioning, eeprom_image
-from bench.uno.virtual import VirtualUno
-from bench.world.simulation import NS_PER_MS, NS_PER_S, Simulation
+from bench.uno.virtual import UnoFigures, VirtualUno
+from bench.world.island import Island
+from bench.world.simulation import NS_PER_MS, NS_PER_S
 from bench.world.streams import Stream
-from bench.world.trace import Trace
 from ledger.gateway.gateway import BatchRule
 from ledger.gateway.sx1278 import RadioSettings
 from ledger.node import Node
@@ -39,147 +38,218 @@ _BOOT_SPREAD_NS = NS_PER_S
 _CLOCK_SPREAD_PPB = 2_500_000
 
 
-@dataclass(slots=True)
-class VirtualRig:
-    """The seats of a rig, wired; `power_on` starts them all."""
-
-    server: VirtualServer
-    server_store: SqliteStore
-    unos: list[VirtualUno] = field(default_factory=list)
-    pis: dict[str, VirtualPi] = field(default_factory=dict)
-    uplinks: list[Uplink] = field(default_factory=list)
-    intruders: list[Intruder] = field(default_factory=list)
-    meters: list[MeterTruth] = field(default_factory=list)
-    data_sha256: dict[str, str] = field(default_factory=dict)
-    calibrations: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def stores(self) -> Iterator[tuple[str, SqliteStore]]:
-        """Every ledger of the rig, by the name of its seat."""
-        yield self.server.name, self.server_store
-        for name, pi in self.pis.items():
-            yield name, pi.store
-
-    def power_on(self) -> None:
-        """Start every seat; the Unos start each at its own moment."""
-        for pi in self.pis.values():
-            pi.power_on()
-        for uplink in self.uplinks:
-            uplink.open()
-        for uno in self.unos:
-            uno.power_on()
-        for intruder in self.intruders:
-            intruder.start()
-
-    def close(self) -> None:
-        """Let go of the databases."""
-        for _, store in self.stores():
-            store.close()
-
-
 @dataclass(frozen=True, slots=True)
 class Stage:
     """What all seats of a trial share. Sensors play from `begin_ns`; nothing happens from `until_ns` on."""
 
+    rig: Rig
     seed: Stream
     firmware: FirmwareImage
     directory: Path
-    simulation: Simulation
-    trace: Trace
     begin_ns: int
     until_ns: int
+    intruder_period_ns: int | None = None
+    """How often an intruder attacks every branch's channel; None for a channel without one."""
+
+    @property
+    def server_database(self) -> Path:
+        """The server's ledger."""
+        return self.directory / "server.db"
+
+    def gateway_database(self, branch: Branch) -> Path:
+        """The ledger of a branch's gateway."""
+        return self.directory / f"gateway-{branch.name}.db"
+
+    def meter_ids(self, branch: Branch) -> range:
+        """The ids of a branch's Unos: counted over the branches in the order of the rig file, from 1."""
+        first_id = 1
+        for earlier in self.rig.branches:
+            ids = range(first_id, first_id + earlier.uno.count)
+            if earlier.name == branch.name:
+                return ids
+            first_id = ids.stop
+        raise ValueError(f"{branch.name} is no branch of {self.rig.name}")
 
 
-def assemble(rig: Rig, stage: Stage, intruder_period_ns: int | None = None) -> VirtualRig:
-    """Build all seats of a rig, and an intruder on every branch's channel when it has a period.
+@dataclass(frozen=True, slots=True)
+class PiFigures:
+    """What one gateway spent and saw."""
+
+    busy_ns: int
+    longest_queue: int
+    uplink_sent_bytes: int
+    rejected: dict[str, int]
+    repeats: int
+    spent: dict[str, int]
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class BranchHarvest:
+    """What one branch found in a trial."""
+
+    pi_name: str
+    pi: PiFigures
+    unos: dict[str, UnoFigures]
+    meters: tuple[MeterTruth, ...]
+    attacks: dict[str, int]
+    notes: tuple[str, ...]
+
+
+class BranchPart:
+    """One branch on its island: sensors, Unos, radio, Pi, and the Pi's end of the uplink.
 
     Raises DatasetError, S0Error or MainsError for data that a sensor cannot play.
     """
-    registry = _registry(rig, stage.seed)
-    store = SqliteStore(stage.directory / "server.db", durability="off")
-    node = Node(keys.signing_key(stage.seed, SERVER), _without_meters(registry), store)
-    assembled = VirtualRig(VirtualServer(SERVER, node, stage.simulation, stage.trace), store)
-    first_id = 1
-    for branch in rig.branches:
-        ids = range(first_id, first_id + branch.uno.count)
-        medium = _add_branch(assembled, branch, ids, registry, stage)
-        if intruder_period_ns is not None:
-            assembled.intruders.append(_intruder(branch, medium, stage, intruder_period_ns))
-        first_id = ids.stop
-    return assembled
+
+    def __init__(self, branch: Branch, stage: Stage) -> None:
+        self.island = Island(branch.name)
+        self._branch = branch
+        self._stage = stage
+        self._seed = stage.seed.child("branch", branch.name)
+        self._medium = Medium(
+            self._seed.child("medium"),
+            self.island.trace,
+            self.island.simulation,
+            FixedLinks(branch.radio.path_loss_cdb),
+            loss=_loss(branch.radio),
+        )
+        self._store = SqliteStore(stage.gateway_database(branch), durability="off")
+        self._pi = self._made_pi()
+        uplink = _uplink_end(branch, stage, self.island, SERVER)
+        self._pi.join(uplink, SERVER)
+        self._meters: list[MeterTruth] = []
+        self._stimuli = BranchStimuli(branch, self._seed.child("sensors"), stage.begin_ns, stage.until_ns)
+        self._unos = [self._made_uno(uno_id, n) for n, uno_id in enumerate(stage.meter_ids(branch))]
+        self._intruder = (
+            None if stage.intruder_period_ns is None else self._made_intruder(stage.intruder_period_ns)
+        )
+        self.island.trace.record(0, branch.name, "data", sha256=self._stimuli.data_sha256)
+        self._pi.power_on()
+        uplink.open()
+        for uno in self._unos:
+            uno.power_on()
+        if self._intruder is not None:
+            self._intruder.start()
+
+    def harvest(self) -> BranchHarvest:
+        """What the branch found."""
+        runner = self._pi.runner
+        attacks = {} if self._intruder is None else self._intruder.attacks
+        return BranchHarvest(
+            pi_name=self._pi.name,
+            pi=PiFigures(
+                busy_ns=runner.machine.busy_ns,
+                longest_queue=runner.machine.longest_queue,
+                uplink_sent_bytes=runner.uplink_sent_bytes,
+                rejected=dict(sorted(runner.rejected.items())),
+                repeats=runner.repeats,
+                spent=dict(sorted(runner.spent.items())),
+                blocks=len(runner.accepted_ns),
+            ),
+            unos={uno.name: uno.figures() for uno in self._unos},
+            meters=tuple(self._meters),
+            attacks={attack.value: count for attack, count in attacks.items()},
+            notes=tuple(f"{self._branch.name}: {note}" for note in self._stimuli.notes),
+        )
+
+    def close(self) -> None:
+        """Let go of the gateway's database."""
+        self._store.close()
+
+    def _made_pi(self) -> VirtualPi:
+        branch, stage = self._branch, self._stage
+        name = _pi_name(branch)
+        registry = _registry(stage, stage.meter_ids(branch))
+        return VirtualPi(
+            name,
+            Node(keys.signing_key(stage.seed, name), registry, self._store),
+            registry,
+            self._store,
+            BatchRule(branch.pi.batch_size, branch.pi.batch_age_s * NS_PER_S),
+            Sx1278(name, self._medium, self.island.simulation, keeps_account=True),
+            _radio_settings(branch.radio),
+            load_calibration(branch.pi.calibration),
+            self.island.simulation,
+            self.island.trace,
+        )
+
+    def _made_uno(self, uno_id: int, position: int) -> VirtualUno:
+        branch, stage = self._branch, self._stage
+        name = f"{branch.name}/uno-{position + 1}"
+        spread = self._seed.child("uno", uno_id)
+        deviation_ppb = spread.below(2 * _CLOCK_SPREAD_PPB + 1, 0) - _CLOCK_SPREAD_PPB
+        clock = UnoClock(spread.below(_BOOT_SPREAD_NS, 1), branch.uno.clock_ppm * 1000 + deviation_ppb)
+        uno = VirtualUno(
+            name,
+            stage.firmware,
+            eeprom_image(_provisioning(uno_id, branch, stage)),
+            Sx1278(name, self._medium, self.island.simulation),
+            clock,
+            self.island.simulation,
+            self.island.trace,
+            stage.until_ns,
+        )
+        truths = self._stimuli.play(position, uno)
+        interval_ns = clock.ns_at(branch.uno.interval_s * CYCLE_HZ) - clock.origin_ns
+        self._meters.append(MeterTruth(name, uno_id, interval_ns, truths))
+        return uno
+
+    def _made_intruder(self, period_ns: int) -> Intruder:
+        radio = self._branch.radio
+        modulation = Modulation(
+            radio.frequency_hz,
+            radio.spreading_factor,
+            airtime.bandwidth_code_of_hz(radio.bandwidth_hz),
+            low_data_rate=_radio_settings(radio).low_data_rate_optimize,
+        )
+        name = f"{self._branch.name}/intruder"
+        streams = self._seed.child("intruder")
+        return Intruder(name, self._medium, self.island.simulation, modulation, streams, period_ns)
 
 
-def _registry(rig: Rig, seed: Stream) -> Registry:
-    names = [SERVER, *(_pi_name(branch) for branch in rig.branches)]
-    issuers = {bytes(keys.signing_key(seed, name).verify_key): Issuer(name) for name in names}
-    unos = sum(branch.uno.count for branch in rig.branches)
-    meters = {uno_id: keys.meter_key(seed, uno_id) for uno_id in range(1, unos + 1)}
-    return Registry(keys.network_id(seed), 0, issuers, meters)
+class ServerPart:
+    """The server on its island, with its ends of all uplinks."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.island = Island(SERVER)
+        self.store = SqliteStore(stage.server_database, durability="off")
+        node = Node(keys.signing_key(stage.seed, SERVER), _registry(stage, range(0)), self.store)
+        self._server = VirtualServer(SERVER, node, self.island.simulation, self.island.trace)
+        for branch in stage.rig.branches:
+            uplink = _uplink_end(branch, stage, self.island, branch.name)
+            self._server.join(uplink, _pi_name(branch))
+            uplink.open()
+
+    def harvest(self) -> dict[bytes, int]:
+        """The blocks that the server has, and when it got them."""
+        return self._server.runner.accepted_ns
+
+    def close(self) -> None:
+        """Let go of the server's database."""
+        self.store.close()
 
 
-def _without_meters(registry: Registry) -> Registry:
-    return Registry(registry.network, registry.epoch, registry.issuers)
+def _registry(stage: Stage, meter_ids: range) -> Registry:
+    """All issuers of the rig; of the meters only those whose keys the holder needs."""
+    names = [SERVER, *(_pi_name(branch) for branch in stage.rig.branches)]
+    issuers = {bytes(keys.signing_key(stage.seed, name).verify_key): Issuer(name) for name in names}
+    meters = {uno_id: keys.meter_key(stage.seed, uno_id) for uno_id in meter_ids}
+    return Registry(keys.network_id(stage.seed), 0, issuers, meters)
+
+
+def _uplink_end(branch: Branch, stage: Stage, island: Island, peer: str) -> UplinkEnd:
+    stream = stage.seed.child("uplink", branch.name)
+    return UplinkEnd(f"{branch.name}/uplink", _uplink_plan(branch), stream, island, peer)
 
 
 def _pi_name(branch: Branch) -> str:
     return f"{branch.name}/pi"
 
 
-def _add_branch(
-    assembled: VirtualRig, branch: Branch, ids: range, registry: Registry, stage: Stage
-) -> Medium:
-    name = _pi_name(branch)
-    seed = stage.seed.child("branch", branch.name)
-    links = FixedLinks(branch.radio.path_loss_cdb)
-    medium = Medium(seed.child("medium"), stage.trace, stage.simulation, links, loss=_loss(branch.radio))
-    pi = _pi(name, branch, ids, registry, medium, stage)
-    uplink = Uplink(
-        f"{branch.name}/uplink", _uplink_plan(branch), seed.child("uplink"), stage.simulation, stage.trace
-    )
-    pi.join(uplink, SERVER)
-    assembled.server.join(uplink, name)
-    assembled.pis[name] = pi
-    assembled.uplinks.append(uplink)
-    calibration = str(load_calibration(branch.pi.calibration))
-    if calibration not in assembled.calibrations:
-        assembled.calibrations.append(calibration)
-    stimuli = BranchStimuli(branch, seed.child("sensors"), stage.begin_ns, stage.until_ns)
-    assembled.data_sha256[branch.name] = stimuli.data_sha256
-    for position, uno_id in enumerate(ids):
-        uno = _uno(f"{branch.name}/uno-{position + 1}", uno_id, branch, seed, medium, stage)
-        truths = stimuli.play(position, uno)
-        interval_ns = uno.clock.ns_at(branch.uno.interval_s * CYCLE_HZ) - uno.clock.origin_ns
-        assembled.unos.append(uno)
-        assembled.meters.append(MeterTruth(uno.name, uno_id, interval_ns, truths))
-    assembled.notes += [f"{branch.name}: {note}" for note in stimuli.notes]
-    return medium
-
-
-def _pi(name: str, branch: Branch, ids: range, registry: Registry, medium: Medium, stage: Stage) -> VirtualPi:
-    own = Registry(
-        registry.network,
-        registry.epoch,
-        registry.issuers,
-        {uno_id: registry.meters[uno_id] for uno_id in ids},
-    )
-    store = SqliteStore(stage.directory / f"gateway-{branch.name}.db", durability="off")
-    return VirtualPi(
-        name,
-        Node(keys.signing_key(stage.seed, name), own, store),
-        own,
-        store,
-        BatchRule(branch.pi.batch_size, branch.pi.batch_age_s * NS_PER_S),
-        Sx1278(name, medium, stage.simulation, keeps_account=True),
-        _radio_settings(branch.radio),
-        load_calibration(branch.pi.calibration),
-        stage.simulation,
-        stage.trace,
-    )
-
-
-def _uno(name: str, uno_id: int, branch: Branch, seed: Stream, medium: Medium, stage: Stage) -> VirtualUno:
+def _provisioning(uno_id: int, branch: Branch, stage: Stage) -> Provisioning:
     radio = branch.radio
-    provisioning = Provisioning(
+    return Provisioning(
         uno_id=uno_id,
         key=keys.meter_key(stage.seed, uno_id),
         interval_s=branch.uno.interval_s,
@@ -192,12 +262,6 @@ def _uno(name: str, uno_id: int, branch: Branch, seed: Stream, medium: Medium, s
         tx_power_dbm=radio.tx_power_dbm,
         ack_timeout_ms=radio.ack_timeout_ms,
     )
-    spread = seed.child("uno", uno_id)
-    deviation_ppb = spread.below(2 * _CLOCK_SPREAD_PPB + 1, 0) - _CLOCK_SPREAD_PPB
-    clock = UnoClock(spread.below(_BOOT_SPREAD_NS, 1), branch.uno.clock_ppm * 1000 + deviation_ppb)
-    chip = Sx1278(name, medium, stage.simulation)
-    image = eeprom_image(provisioning)
-    return VirtualUno(name, stage.firmware, image, chip, clock, stage.simulation, stage.trace, stage.until_ns)
 
 
 def _radio_settings(radio: Radio) -> RadioSettings:
@@ -224,16 +288,3 @@ def _uplink_plan(branch: Branch) -> UplinkPlan:
         loss_ppm=uplink.loss_ppm,
         outages=tuple((outage.from_s * NS_PER_S, outage.to_s * NS_PER_S) for outage in uplink.outages),
     )
-
-
-def _intruder(branch: Branch, medium: Medium, stage: Stage, period_ns: int) -> Intruder:
-    radio = branch.radio
-    settings = _radio_settings(radio)
-    modulation = Modulation(
-        radio.frequency_hz,
-        radio.spreading_factor,
-        airtime.bandwidth_code_of_hz(radio.bandwidth_hz),
-        low_data_rate=settings.low_data_rate_optimize,
-    )
-    streams = stage.seed.child("intruder", branch.name)
-    return Intruder(f"{branch.name}/intruder", medium, stage.simulation, modulation, streams, period_ns)

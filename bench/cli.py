@@ -52,6 +52,10 @@ def trial(
     output: Annotated[Path, typer.Option(help="Where trace and ledgers are left.", metavar="DIR")] = Path(
         "build/trial"
     ),
+    processes: Annotated[
+        int,
+        typer.Option(help="Processes to spread the branches over; no outcome depends on it.", min=1, max=256),
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run one trial: play a data set through a rig and account for every reading.
@@ -63,6 +67,7 @@ def trial(
         seed=seed,
         window_ns=_hours_ns(hours),
         directory=output,
+        processes=processes,
     )
     outcome = _run_showing_progress(plan)
     if as_json:

@@ -6,7 +6,7 @@ part of the system under test to tell what it lost.
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -121,10 +121,9 @@ class Oracle:
     their way to the server is held against the truth, but not missed.
     """
 
-    def __init__(self, meters: Sequence[MeterTruth], window_ns: int) -> None:
-        self._meters = {meter.name: meter for meter in meters}
+    def __init__(self, window_ns: int) -> None:
         self._window_ns = window_ns
-        self._boots: dict[str, list[_Boot]] = {meter.name: [] for meter in meters}
+        self._boots: dict[str, list[_Boot]] = {}
 
     @property
     def repeated(self) -> dict[str, int]:
@@ -136,14 +135,14 @@ class Oracle:
 
     def __call__(self, record: Record) -> None:
         """Take one record of the trace in."""
-        boots = self._boots.get(record.source)
-        if boots is None:
-            return
         if record.kind == "boot":
+            boots = self._boots.setdefault(record.source, [])
             if boots:
                 boots[-1].ended_ns = record.t_ns
             boots.append(_Boot(int(record.fields["epoch"]), record.t_ns))
-        elif boots and "counter" in record.fields:
+            return
+        boots = self._boots.get(record.source, [])
+        if boots and "counter" in record.fields:
             self._note(boots[-1], record, int(record.fields["counter"]))
 
     def _note(self, boot: _Boot, record: Record, counter: int) -> None:
@@ -159,15 +158,18 @@ class Oracle:
             case "dropped":
                 boot.dropped.add(counter)
 
-    def judge(self, server: Iterable[LedgerEntry], gateways: Iterable[LedgerEntry]) -> Verdict:
+    def judge(
+        self, meters: Iterable[MeterTruth], server: Iterable[LedgerEntry], gateways: Iterable[LedgerEntry]
+    ) -> Verdict:
         """Hold the server's ledger against what was injected; `gateways` tells what waits in theirs."""
         account = _Account(held={entry.key for entry in gateways})
         for entry in server:
             account.found.setdefault(entry.key, []).append(entry)
-        for name, meter in self._meters.items():
-            for boot in self._boots[name]:
+        for meter in meters:
+            boots = self._boots.get(meter.name, [])
+            for boot in boots:
                 self._judge_boot(account, meter, boot)
-            if not self._boots[name]:
+            if not boots:
                 intervals = max(0, self._window_ns - _DUE_SLACK_NS) // meter.interval_ns
                 account.miss(Cause.CPU, intervals * len(meter.channels))
         account.judge_rest()

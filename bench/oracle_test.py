@@ -40,7 +40,7 @@ class Story:
     """An Uno's life, written down as the trace would."""
 
     def __init__(self) -> None:
-        self.oracle = Oracle([METER], WINDOW_NS)
+        self.oracle = Oracle(WINDOW_NS)
         self.oracle(Record(0, "uno-1", "boot", {"epoch": 5}))
 
     def snapshots(self, *counters: int) -> "Story":
@@ -57,7 +57,7 @@ class Story:
         return self
 
     def judged(self, *server: LedgerEntry, gateways: tuple[LedgerEntry, ...] = ()) -> Verdict:
-        return self.oracle.judge(server, gateways)
+        return self.oracle.judge([METER], server, gateways)
 
 
 def missing(verdict: Verdict) -> dict[str, int]:
@@ -129,5 +129,5 @@ def test_a_reset_loses_what_was_in_memory_and_starts_a_new_life() -> None:
 
 
 def test_an_uno_that_never_spoke_is_missed() -> None:
-    verdict = Oracle([METER], WINDOW_NS).judge([], [])
+    verdict = Oracle(WINDOW_NS).judge([METER], [], [])
     assert (verdict.injected, missing(verdict)) == (6, {"cpu": 6})

@@ -4,16 +4,21 @@ import contextlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Self
 
-from bench.assembly import Stage, VirtualRig, assemble
+from bench.assembly import SERVER, BranchHarvest, BranchPart, PiFigures, ServerPart, Stage
 from bench.oracle import LedgerEntry, Oracle, Verdict
-from bench.rig.model import Rig
+from bench.rig.calibration import load_calibration
+from bench.rig.model import Branch, Rig
 from bench.uno.image import FirmwareImage
 from bench.uno.virtual import UnoFigures
-from bench.world.simulation import NS_PER_S, Simulation
+from bench.world.island import Conductor, Host, LocalHost
+from bench.world.process import ProcessHost
+from bench.world.simulation import NS_PER_MS, NS_PER_S
 from bench.world.streams import Stream
 from bench.world.trace import Record, Trace, TraceFile
 from ledger.block import Block
@@ -22,7 +27,9 @@ from ledger.store.sqlite import SqliteStore
 LEAD_IN_NS = 2 * NS_PER_S
 """The sensors begin when every Uno has booted."""
 
-_STEP_NS = 10 * NS_PER_S
+TRACE_FILE = "trace.jsonl"
+
+_PROGRESS_STEPS = 100
 
 Progress = Callable[[float], None]
 """Told the share that is done, 0 to 1."""
@@ -42,25 +49,14 @@ class TrialPlan:
     directory: Path
     intruder_period_ns: int | None = None
     """How often an intruder attacks every branch's channel; None for a channel without one."""
+    processes: int = 1
+    """Over how many processes the branches are spread; no outcome depends on it."""
 
     @property
     def drain_ns(self) -> int:
         """How long the rig runs on after the last judged snapshot, so that it can reach the server."""
         slowest = max(self.rig.branches, key=lambda branch: branch.uno.interval_s + branch.pi.batch_age_s)
         return (2 * slowest.uno.interval_s + slowest.pi.batch_age_s + 10) * NS_PER_S
-
-
-@dataclass(frozen=True, slots=True)
-class PiFigures:
-    """What one gateway spent and saw."""
-
-    busy_ns: int
-    longest_queue: int
-    uplink_sent_bytes: int
-    rejected: dict[str, int]
-    repeats: int
-    spent: dict[str, int]
-    blocks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,6 @@ class TrialOutcome:
 
     plan: TrialPlan
     verdict: Verdict
-    retries: int
     virtual_ns: int
     wall_s: float
     trace_sha256: str
@@ -94,9 +89,14 @@ class TrialOutcome:
     notes: tuple[str, ...]
 
     @property
+    def retries(self) -> int:
+        """Transmissions of frames that had been sent before."""
+        return sum(self.repeated.values())
+
+    @property
     def trace_path(self) -> Path:
         """The trace, one JSON array a line."""
-        return self.plan.directory / "trace.jsonl"
+        return self.plan.directory / TRACE_FILE
 
     @property
     def server_database(self) -> Path:
@@ -128,96 +128,147 @@ def run_trial(
 ) -> TrialOutcome:
     """Run a virtual trial to its end.
 
-    Raises RigError, DatasetError or S0Error for a rig that cannot be put together, TrialError where the
-    directory cannot be written.
+    Raises RigError, DatasetError, S0Error or MainsError for a rig that cannot be put together, TrialError
+    where the directory cannot be written.
     """
     began_s = time.perf_counter()
     _clear(plan.directory)
-    simulation, trace, count = Simulation(), Trace(), _RadioCount()
-    until_ns = LEAD_IN_NS + plan.window_ns + plan.drain_ns
+    stage = Stage(
+        plan.rig,
+        Stream(plan.seed),
+        firmware,
+        plan.directory,
+        LEAD_IN_NS,
+        LEAD_IN_NS + plan.window_ns + plan.drain_ns,
+        plan.intruder_period_ns,
+    )
+    trace, oracle, count = Trace(), Oracle(LEAD_IN_NS + plan.window_ns), _RadioCount()
     with (
-        (plan.directory / "trace.jsonl").open("w", encoding="ascii", newline="\n") as text,
-        _assembled(plan, firmware, simulation, trace, until_ns) as rig,
+        (plan.directory / TRACE_FILE).open("w", encoding="ascii", newline="\n") as text,
+        _Cast(stage, plan) as cast,
     ):
         file = TraceFile(text)
-        oracle = Oracle(rig.meters, LEAD_IN_NS + plan.window_ns)
         for subscriber in (file, oracle, count):
             trace.subscribe(subscriber)
-        trace.record(0, "trial", "rig", seed=plan.seed, firmware=firmware.sha256, **rig.data_sha256)
-        rig.power_on()
-        _play(simulation, trace, until_ns, progress)
-        return _outcome(plan, firmware, rig, oracle, count, file.hexdigest(), until_ns, began_s)
+        trace.record(0, "trial", "plan", seed=plan.seed, firmware=firmware.sha256)
+        conductor = Conductor(cast.hosts, _lookahead_ns(plan.rig), trace)
+        for share in range(1, _PROGRESS_STEPS + 1):
+            conductor.play(stage.until_ns * share // _PROGRESS_STEPS)
+            progress(share / _PROGRESS_STEPS)
+        trace.settle()
+        branches, accepted_ns = cast.harvest()
+    return _outcome(stage, plan, branches, accepted_ns, oracle, count, file.hexdigest(), began_s)
 
 
-@contextlib.contextmanager
-def _assembled(
-    plan: TrialPlan, firmware: FirmwareImage, simulation: Simulation, trace: Trace, until_ns: int
-) -> Iterator[VirtualRig]:
-    stage = Stage(Stream(plan.seed), firmware, plan.directory, simulation, trace, LEAD_IN_NS, until_ns)
-    rig = assemble(plan.rig, stage, plan.intruder_period_ns)
-    try:
-        yield rig
-    finally:
-        rig.close()
+def _lookahead_ns(rig: Rig) -> int:
+    """No message crosses between two islands faster than the quickest uplink."""
+    return min(branch.uplink.delay_ms for branch in rig.branches) * NS_PER_MS
 
 
-def _play(simulation: Simulation, trace: Trace, until_ns: int, progress: Progress) -> None:
-    while simulation.now_ns < until_ns:
-        simulation.run(min(until_ns, simulation.now_ns + _STEP_NS))
-        trace.settle(simulation.now_ns)
-        progress(simulation.now_ns / until_ns)
-    trace.settle()
+class _Cast:
+    """The parts of a trial and where they play: here, or the branches spread over processes of their own."""
+
+    def __init__(self, stage: Stage, plan: TrialPlan) -> None:
+        self._stage = stage
+        self._processes = min(plan.processes, len(stage.rig.branches))
+        self._local: list[BranchPart] = []
+        self._remote: list[ProcessHost] = []
+
+    def __enter__(self) -> Self:
+        branches = self._stage.rig.branches
+        try:
+            if self._processes > 1:
+                shares = [branches[share :: self._processes] for share in range(self._processes)]
+                self._remote = [ProcessHost(partial(self._made, share)) for share in shares]
+            self._server = ServerPart(self._stage)
+            if not self._remote:
+                self._local = self._made(branches)
+        except BaseException:
+            self.__exit__()
+            raise
+        self.hosts: list[Host] = [
+            LocalHost([self._server.island, *(part.island for part in self._local)]),
+            *self._remote,
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for part in self._local:
+            part.close()
+        for host in self._remote:
+            host.close()
+        if hasattr(self, "_server"):
+            self._server.close()
+
+    def _made(self, branches: Sequence[Branch]) -> list[BranchPart]:
+        return [BranchPart(branch, self._stage) for branch in branches]
+
+    def harvest(self) -> tuple[list[BranchHarvest], dict[bytes, int]]:
+        """What all branches found, in the order of the rig file, and what reached the server when."""
+        found = [part.harvest() for part in self._local]
+        found += [harvest for host in self._remote for harvest in host.harvest()]
+        order = [f"{branch.name}/pi" for branch in self._stage.rig.branches]
+        return sorted(found, key=lambda harvest: order.index(harvest.pi_name)), self._server.harvest()
 
 
 def _outcome(
+    stage: Stage,
     plan: TrialPlan,
-    firmware: FirmwareImage,
-    rig: VirtualRig,
+    branches: list[BranchHarvest],
+    accepted_ns: dict[bytes, int],
     oracle: Oracle,
     count: _RadioCount,
     trace_sha256: str,
-    until_ns: int,
     began_s: float,
 ) -> TrialOutcome:
-    server = list(_entries(rig.server_store, rig.server.runner.accepted_ns))
-    waiting = [entry for pi in rig.pis.values() for entry in _held(pi.store)]
+    databases = {SERVER: stage.server_database}
+    databases |= {
+        harvest.pi_name: stage.gateway_database(branch)
+        for harvest, branch in zip(branches, plan.rig.branches, strict=True)
+    }
+    heads: dict[str, tuple[str, ...]] = {}
+    server: list[LedgerEntry] = []
+    waiting: list[LedgerEntry] = []
+    ledger_bytes = 0
+    for name, path in databases.items():
+        with contextlib.closing(SqliteStore(path, read_only=True)) as store:
+            heads[name] = tuple(head.hex() for head in store.heads())
+            if name == SERVER:
+                server = list(_entries(store, accepted_ns))
+                ledger_bytes = sum(len(block.raw) for block in store.blocks())
+            else:
+                waiting += _held(store)
+    meters = [meter for harvest in branches for meter in harvest.meters]
     return TrialOutcome(
         plan=plan,
-        verdict=oracle.judge(server, waiting),
-        retries=sum(oracle.repeated.values()),
-        virtual_ns=until_ns,
+        verdict=oracle.judge(meters, server, waiting),
+        virtual_ns=stage.until_ns,
         wall_s=time.perf_counter() - began_s,
         trace_sha256=trace_sha256,
-        firmware=firmware,
-        unos={uno.name: uno.figures() for uno in rig.unos},
-        pis={
-            name: PiFigures(
-                busy_ns=pi.runner.machine.busy_ns,
-                longest_queue=pi.runner.machine.longest_queue,
-                uplink_sent_bytes=pi.runner.uplink_sent_bytes,
-                rejected=dict(sorted(pi.runner.rejected.items())),
-                repeats=pi.runner.repeats,
-                spent=dict(sorted(pi.runner.spent.items())),
-                blocks=len(pi.runner.accepted_ns),
-            )
-            for name, pi in rig.pis.items()
-        },
+        firmware=stage.firmware,
+        unos={name: figures for harvest in branches for name, figures in harvest.unos.items()},
+        pis={harvest.pi_name: harvest.pi for harvest in branches},
         stations=count.stations(),
         repeated=oracle.repeated,
         receptions=dict(sorted(count.receptions.items())),
-        attacks=_attacks(rig),
-        heads={name: tuple(head.hex() for head in store.heads()) for name, store in rig.stores()},
-        ledger_bytes=sum(len(block.raw) for block in rig.server_store.blocks()),
-        calibrations=tuple(rig.calibrations),
-        notes=tuple(rig.notes),
+        attacks=_attacks(branches),
+        heads=heads,
+        ledger_bytes=ledger_bytes,
+        calibrations=_calibrations(plan.rig),
+        notes=tuple(note for harvest in branches for note in harvest.notes),
     )
 
 
-def _attacks(rig: VirtualRig) -> dict[str, int]:
+def _attacks(branches: Sequence[BranchHarvest]) -> dict[str, int]:
     total: Counter[str] = Counter()
-    for intruder in rig.intruders:
-        total.update({attack.value: count for attack, count in intruder.attacks.items()})
+    for harvest in branches:
+        total.update(harvest.attacks)
     return dict(total)
+
+
+def _calibrations(rig: Rig) -> tuple[str, ...]:
+    paths = sorted({branch.pi.calibration for branch in rig.branches})
+    return tuple(str(load_calibration(path)) for path in paths)
 
 
 def _entries(store: SqliteStore, accepted_ns: dict[bytes, int]) -> Iterator[LedgerEntry]:

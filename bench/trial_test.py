@@ -9,6 +9,7 @@ import pytest
 from bench.oracle import Cause
 from bench.rig.loader import load_rig
 from bench.rig.model import Outage, Rig
+from bench.sensors.dataset import DatasetError
 from bench.trial import TrialError, TrialOutcome, TrialPlan, run_trial
 from bench.uno.build import build_firmware
 from bench.uno.image import FirmwareImage
@@ -134,3 +135,26 @@ def test_a_directory_with_other_things_in_it_is_left_alone(
     with pytest.raises(TrialError, match="holds no earlier trial: choose another directory"):
         play(small_rig, firmware, tmp_path)
     assert (tmp_path / "precious.txt").read_text() == "keep me"
+
+
+def test_processes_change_nothing(firmware: FirmwareImage, tmp_path: Path) -> None:
+    rig = load_rig(RIG.with_name("two_branches.toml")).with_changes(unos=2, interval_s=10)
+    one, two = (
+        run_trial(
+            TrialPlan(rig, 7, MINUTE_NS, tmp_path / str(n), intruder_period_ns=5 * NS_PER_S, processes=n),
+            firmware,
+        )
+        for n in (1, 2)
+    )
+    assert one.trace_sha256 == two.trace_sha256
+    assert (one.verdict, one.heads, one.unos, one.pis) == (two.verdict, two.heads, two.unos, two.pis)
+
+
+def test_a_data_set_that_a_process_cannot_use_is_told_like_any_other(
+    firmware: FirmwareImage, tmp_path: Path
+) -> None:
+    data = tmp_path / "broken.csv"
+    data.write_text("time,load_w\n2026-01-01T00:00,100\n2026-01-01T00:01,many\n")
+    rig = load_rig(RIG.with_name("two_branches.toml")).with_changes(data=data)
+    with pytest.raises(DatasetError, match="line 3"):
+        run_trial(TrialPlan(rig, 1, MINUTE_NS, tmp_path / "trial", processes=2), firmware)

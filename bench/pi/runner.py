@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.pi.uplink import Uplink, UplinkEnd
+from bench.pi.uplink import UplinkEnd
 from bench.world.machine import Machine
 from bench.world.simulation import Appointment, Simulation
 from bench.world.trace import Trace
@@ -60,23 +60,21 @@ class LedgerRunner:
         self._trace = trace
         self._charge = charge
         self._transmit = transmit
-        self._links: dict[str, tuple[Uplink, UplinkEnd]] = {}
+        self._links: dict[str, UplinkEnd] = {}
         self._tick: Appointment | None = None
 
-    def join(self, uplink: Uplink, peer: str) -> None:
-        """Use this uplink to talk to `peer`."""
-        end = UplinkEnd(
+    def join(self, end: UplinkEnd, peer: str) -> None:
+        """Use this end of an uplink to talk to `peer`."""
+        self._links[peer] = end
+        end.attach(
             receive=lambda payload: self.machine.post(FromPeer(peer, payload)),
-            up=lambda: self.machine.post(PeerUp(peer)),
-            down=lambda: self.machine.post(PeerDown(peer)),
+            announce=lambda up: self.machine.post(PeerUp(peer) if up else PeerDown(peer)),
         )
-        self._links[peer] = uplink, end
-        uplink.attach(self.name, end)
 
     @property
     def uplink_sent_bytes(self) -> int:
         """What was sent over all links, lost messages included."""
-        return sum(end.sent_bytes for _, end in self._links.values())
+        return sum(end.sent_bytes for end in self._links.values())
 
     def _cost_ns(self, effect: Effect) -> int:
         return self._charge(effect) if isinstance(effect, Spent) else 0
@@ -84,7 +82,7 @@ class LedgerRunner:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case SendToPeer(peer, payload):
-                self._links[peer][0].send(self.name, payload)
+                self._links[peer].send(payload)
             case WakeAt(t_ns):
                 self._wake_at(t_ns)
             case Transmit(payload):

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.world.simulation import Simulation
+from bench.world.island import Island, Letter
 from bench.world.streams import Stream
-from bench.world.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,66 +20,69 @@ class UplinkPlan:
         """Whether anything passes at this time."""
         return not any(from_ns <= t_ns < to_ns for from_ns, to_ns in self.outages)
 
+    def cuts(self, sent_ns: int, arrival_ns: int) -> bool:
+        """Whether an outage falls into the way of a message."""
+        return any(from_ns <= arrival_ns and sent_ns < to_ns for from_ns, to_ns in self.outages)
 
-@dataclass(slots=True)
+
 class UplinkEnd:
-    """What one end does with what arrives, and with the link coming and going."""
+    """One end of the way, on the island of its holder: whole messages, in order, each delivered at most once.
 
-    receive: Callable[[bytes], None]
-    up: Callable[[], None]
-    down: Callable[[], None]
-    sent_bytes: int = 0
-    lost_messages: int = 0
+    `name` is the way's, `peer` the island at its other end.
+    """
 
-
-class Uplink:
-    """A path for whole messages between two named ends, in order, each delivered at most once."""
-
-    def __init__(
-        self, name: str, plan: UplinkPlan, stream: Stream, simulation: Simulation, trace: Trace
-    ) -> None:
+    def __init__(self, name: str, plan: UplinkPlan, stream: Stream, island: Island, peer: str) -> None:
         self.name = name
+        self.sent_bytes = 0
+        self.lost_messages = 0
         self._plan = plan
-        self._stream = stream
-        self._simulation = simulation
-        self._trace = trace
-        self._ends: dict[str, UplinkEnd] = {}
-        self._sent: dict[str, int] = {}
-        self._last_arrival_ns: dict[str, int] = {}
+        self._chance = stream.child(island.name)
+        self._island = island
+        self._peer = peer
+        self._sent = 0
+        self._last_arrival_ns = 0
+        self._announce: Callable[[bool], None] = _ignore
 
-    def attach(self, name: str, end: UplinkEnd) -> None:
-        """Give the path one of its two ends."""
-        assert len(self._ends) < 2, f"{self.name} has both its ends"
-        self._ends[name] = end
+    def attach(self, receive: Callable[[bytes], None], announce: Callable[[bool], None]) -> None:
+        """Hand messages to `receive`; tell `announce` when the way comes up (True) or goes down (False)."""
+        self._announce = announce
+        self._island.receive_at(self.name, receive)
 
     def open(self) -> None:
-        """Begin: tell both ends when the path is up, and of each outage as it comes and goes."""
-        if self._plan.is_up(self._simulation.now_ns):
-            self._announce(up=True)
+        """Begin: tell the holder when the way is up, and of each outage as it comes and goes."""
+        simulation = self._island.simulation
+        if self._plan.is_up(simulation.now_ns):
+            self._tell(True)
         for from_ns, to_ns in self._plan.outages:
-            if from_ns > self._simulation.now_ns:
-                self._simulation.at(from_ns, self.name, lambda: self._announce(up=False))
-            self._simulation.at(to_ns, self.name, lambda: self._announce(up=True))
+            if from_ns > simulation.now_ns:
+                simulation.at(from_ns, self.name, lambda: self._tell(False))
+            simulation.at(to_ns, self.name, lambda: self._tell(True))
 
-    def send(self, sender: str, payload: bytes) -> None:
-        """Send a message from the end of this name to the other."""
-        now_ns = self._simulation.now_ns
-        index = self._sent[sender] = self._sent.get(sender, 0) + 1
-        end = self._ends[sender]
-        end.sent_bytes += len(payload)
-        chance = self._stream.child(sender)
-        arrival_ns = now_ns + self._plan.delay_ns + chance.below(self._plan.jitter_ns + 1, 2 * index)
-        arrival_ns = max(arrival_ns, self._last_arrival_ns.get(sender, 0))
-        cut = any(from_ns <= arrival_ns and now_ns < to_ns for from_ns, to_ns in self._plan.outages)
-        if cut or chance.happens(self._plan.loss_ppm, 2 * index + 1):
-            end.lost_messages += 1
-            self._trace.record(now_ns, self.name, "lost", sender=sender, octets=len(payload), cut=cut)
+    def send(self, payload: bytes) -> None:
+        """Send a message to the other end."""
+        now_ns = self._island.simulation.now_ns
+        self._sent += 1
+        self.sent_bytes += len(payload)
+        arrival_ns = now_ns + self._plan.delay_ns
+        arrival_ns += self._chance.below(self._plan.jitter_ns + 1, 2 * self._sent)
+        arrival_ns = max(arrival_ns, self._last_arrival_ns)
+        cut = self._plan.cuts(now_ns, arrival_ns)
+        if cut or self._chance.happens(self._plan.loss_ppm, 2 * self._sent + 1):
+            self.lost_messages += 1
+            self._record("lost", octets=len(payload), cut=cut)
             return
-        self._last_arrival_ns[sender] = arrival_ns
-        (receiver,) = (other for name, other in self._ends.items() if name != sender)
-        self._simulation.at(arrival_ns, self.name, lambda: receiver.receive(payload))
+        self._last_arrival_ns = arrival_ns
+        self._island.send(Letter(self._peer, self.name, arrival_ns, payload))
 
-    def _announce(self, *, up: bool) -> None:
-        self._trace.record(self._simulation.now_ns, self.name, "up" if up else "down")
-        for end in self._ends.values():
-            (end.up if up else end.down)()
+    def _tell(self, up: bool) -> None:
+        self._record("up" if up else "down")
+        self._announce(up)
+
+    def _record(self, what: str, **fields: int | bool) -> None:
+        # Both ends speak of one way: each as its own source, so that the order does not hang on who is first.
+        island = self._island
+        island.trace.record(island.simulation.now_ns, f"{self.name} at {island.name}", what, **fields)
+
+
+def _ignore(_up: bool) -> None:
+    """Nobody is told."""

@@ -1,28 +1,30 @@
-from bench.pi.uplink import Uplink, UplinkEnd, UplinkPlan
-from bench.world.simulation import NS_PER_S, Simulation
+from functools import partial
+
+from bench.pi.uplink import UplinkEnd, UplinkPlan
+from bench.world.island import Conductor, Island, LocalHost
+from bench.world.simulation import NS_PER_S
 from bench.world.streams import Stream
 from bench.world.trace import Trace
 
 
 def _play(
     plan: UplinkPlan, seed: int, messages: int
-) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]], UplinkEnd]:
-    simulation, trace = Simulation(), Trace()
-    arrived, news = list[tuple[int, bytes]](), list[tuple[int, str]]()
-    uplink = Uplink("uplink", plan, Stream(seed, "uplink"), simulation, trace)
-    pi = UplinkEnd(lambda _payload: None, lambda: None, lambda: None)
-    server = UplinkEnd(
-        lambda payload: arrived.append((simulation.now_ns, payload)),
-        lambda: news.append((simulation.now_ns, "up")),
-        lambda: news.append((simulation.now_ns, "down")),
+) -> tuple[list[tuple[int, bytes]], list[tuple[int, bool]], UplinkEnd]:
+    pi, server = Island("pi"), Island("server")
+    arrived, news = list[tuple[int, bytes]](), list[tuple[int, bool]]()
+    stream = Stream(seed, "uplink")
+    here = UplinkEnd("uplink", plan, stream, pi, "server")
+    there = UplinkEnd("uplink", plan, stream, server, "pi")
+    there.attach(
+        lambda payload: arrived.append((server.simulation.now_ns, payload)),
+        lambda up: news.append((server.simulation.now_ns, up)),
     )
-    uplink.attach("pi", pi)
-    uplink.attach("server", server)
-    uplink.open()
+    here.open()
+    there.open()
     for number in range(messages):
-        simulation.at(number * NS_PER_S, "pi", lambda n=number: uplink.send("pi", bytes([n])))  # type: ignore[misc]
-    simulation.run(1000 * NS_PER_S)
-    return arrived, news, pi
+        pi.simulation.at(number * NS_PER_S, "pi", partial(here.send, bytes([number])))
+    Conductor([LocalHost([pi, server])], plan.delay_ns, Trace()).play(1000 * NS_PER_S)
+    return arrived, news, here
 
 
 def test_delay_is_exact_and_order_is_kept_under_jitter() -> None:
@@ -45,4 +47,4 @@ def test_an_outage_cuts_what_is_under_way_and_is_announced() -> None:
     plan = UplinkPlan(delay_ns=NS_PER_S // 2, outages=((2 * NS_PER_S + 1, 4 * NS_PER_S),))
     arrived, news, _ = _play(plan, 1, 6)
     assert [payload[0] for _, payload in arrived] == [0, 1, 4, 5]
-    assert news == [(0, "up"), (2 * NS_PER_S + 1, "down"), (4 * NS_PER_S, "up")]
+    assert news == [(0, True), (2 * NS_PER_S + 1, False), (4 * NS_PER_S, True)]

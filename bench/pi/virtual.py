@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from bench.pi.runner import LedgerRunner, RadioInterrupt
-from bench.pi.uplink import Uplink
+from bench.pi.uplink import UplinkEnd
 from bench.rig.calibration import Calibration
 from bench.world.simulation import Simulation
 from bench.world.trace import Trace
@@ -77,9 +77,9 @@ class VirtualPi:
         )
         chip.dio0 = self._dio0
 
-    def join(self, uplink: Uplink, peer: str) -> None:
+    def join(self, end: UplinkEnd, peer: str) -> None:
         """Take the gateway's end of the way to the server."""
-        self.runner.join(uplink, peer)
+        self.runner.join(end, peer)
 
     def power_on(self) -> None:
         """Configure the radio and begin to listen."""

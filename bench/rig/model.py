@@ -337,7 +337,7 @@ class Outage(Part):
 class Uplink(Part):
     """The connection from a gateway to the server."""
 
-    delay_ms: Annotated[int, Field(ge=0, le=600_000)] = 40
+    delay_ms: Annotated[int, Field(ge=1, le=600_000)] = 40
     jitter_ms: Annotated[int, Field(ge=0, le=600_000)] = 0
     loss: Probability = 0.0
     outages: Annotated[tuple[Outage, ...], Field(strict=False)] = ()

@@ -4,7 +4,7 @@ Its processor is not charged: a server is sized by its operator, and no figure o
 """
 
 from bench.pi.runner import LedgerRunner, RadioInterrupt
-from bench.pi.uplink import Uplink
+from bench.pi.uplink import UplinkEnd
 from bench.world.simulation import Simulation
 from bench.world.trace import Trace
 from ledger.effects import NodeEffect
@@ -20,9 +20,9 @@ class VirtualServer:
         self.node = node
         self.runner = LedgerRunner(name, self._handle, simulation, trace, charge=lambda _spent: 0)
 
-    def join(self, uplink: Uplink, gateway: str) -> None:
+    def join(self, end: UplinkEnd, gateway: str) -> None:
         """Take the server's end of a branch's uplink."""
-        self.runner.join(uplink, gateway)
+        self.runner.join(end, gateway)
 
     def _handle(self, message: NodeMessage | RadioInterrupt, now_ns: int) -> list[NodeEffect]:
         assert not isinstance(message, RadioInterrupt), "a server has no radio"

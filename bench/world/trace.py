@@ -47,10 +47,17 @@ class Trace:
 
     def record(self, t_ns: int, source: str, kind: str, /, **fields: Value) -> None:
         """Note that `kind` happened to `source` at `t_ns`, which must not be settled already."""
-        if t_ns < self._settled_ns:
-            raise ValueError(f"{source} records {kind} at {t_ns} ns, but {self._settled_ns} ns is settled")
+        self.add(Record(t_ns, source, kind, fields))
+
+    def add(self, record: Record) -> None:
+        """Note what another part of the world has recorded; it must not be settled already."""
+        if record.t_ns < self._settled_ns:
+            raise ValueError(
+                f"{record.source} records {record.kind} at {record.t_ns} ns, "
+                f"but {self._settled_ns} ns is settled"
+            )
         self._made += 1
-        heapq.heappush(self._waiting, (t_ns, source, self._made, Record(t_ns, source, kind, fields)))
+        heapq.heappush(self._waiting, (record.t_ns, record.source, self._made, record))
 
     def settle(self, before_ns: int | None = None) -> None:
         """Hand on all records earlier than `before_ns` (all, when None)."""
