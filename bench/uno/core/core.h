@@ -53,6 +53,7 @@ struct port {
     uint8_t output, direction;           /* PORTx, DDRx */
     uint8_t driven, external;            /* what the outside does to the pins */
     uint8_t override, override_level;    /* alternate functions that take the pin from PORTx */
+    uint8_t forced_output;               /* ... and from DDRx */
     uint8_t level, level_before;         /* on the pins now, and before changed_cycle */
     uint8_t watched, watched_changed;
     uint64_t changed_cycle;
@@ -196,6 +197,7 @@ void gpio_reset(struct core *core);
 uint8_t gpio_read_pins(const struct core *core, enum port_index port);
 void gpio_write(struct core *core, enum port_index port, uint8_t output, uint8_t direction);
 void gpio_override(struct core *core, uint8_t pin, bool taken, bool level);
+void gpio_force_output(struct core *core, uint8_t pin, bool forced);
 void gpio_drive(struct core *core, uint8_t pin, bool high);
 void gpio_refresh(struct core *core);
 void gpio_edge_event(struct core *core);

@@ -1,16 +1,18 @@
 /* Ports B, C, D: datasheet 14 "I/O-Ports". */
 #include "core.h"
 
+static uint8_t outputs(const struct port *port) { return port->direction | port->forced_output; }
+
 static uint8_t pull_ups(const struct core *core, const struct port *port)
 {
-    return core->data[MCUCR] & MCUCR_PUD ? 0 : port->output & (uint8_t)~port->direction;
+    return core->data[MCUCR] & MCUCR_PUD ? 0 : port->output & (uint8_t)~outputs(port);
 }
 
 static uint8_t level_of(const struct core *core, const struct port *port)
 {
     uint8_t output = (uint8_t)((port->output & ~port->override) | (port->override_level & port->override));
     uint8_t input = (uint8_t)((port->external & port->driven) | (pull_ups(core, port) & ~port->driven));
-    return (uint8_t)((output & port->direction) | (input & ~port->direction));
+    return (uint8_t)((output & outputs(port)) | (input & ~outputs(port)));
 }
 
 /* Takes over a change of anything that decides the pins' levels. `inside`: made by the chip itself. A watched pin that
@@ -27,7 +29,7 @@ static void settle(struct core *core, enum port_index index, bool inside)
     port->level = after;
     inspection_pins_changed(core, index, changed);
     external_interrupt_pins_changed(core, index, before, after);
-    uint8_t imposed = port->direction | pull_ups(core, port);
+    uint8_t imposed = outputs(port) | pull_ups(core, port);
     if (inside && changed & port->watched & imposed) {
         port->watched_changed |= changed & port->watched & imposed;
         stop_raise(core, STOP_PIN);
@@ -62,6 +64,15 @@ void gpio_override(struct core *core, uint8_t pin, bool taken, bool level)
     settle(core, (enum port_index)(pin / 8), true);
 }
 
+/* An alternate function makes the pin an output whatever DDRx says (DDOE in figure 14-5). */
+void gpio_force_output(struct core *core, uint8_t pin, bool forced)
+{
+    struct port *port = &core->port[pin / 8];
+    uint8_t mask = (uint8_t)(1 << pin % 8);
+    port->forced_output = (uint8_t)(forced ? port->forced_output | mask : port->forced_output & ~mask);
+    settle(core, (enum port_index)(pin / 8), true);
+}
+
 void gpio_drive(struct core *core, uint8_t pin, bool high)
 {
     struct port *port = &core->port[pin / 8];
@@ -82,7 +93,7 @@ void gpio_reset(struct core *core)
     core->synchroniser_count = 0;
     core->external_flags = core->pin_change_flags = 0;
     for (int index = 0; index < PORT_COUNT; index++) {
-        core->port[index].override = 0;
+        core->port[index].override = core->port[index].forced_output = 0;
         gpio_write(core, (enum port_index)index, 0, 0);
     }
     core->synchroniser_count = 0;

@@ -50,6 +50,13 @@ static void refresh_requests(struct core *core)
 
 /* ---- transmitter (20.7) ------------------------------------------------------------------------------- */
 
+/* TXD is an output, high between frames, while the transmitter is on (table 14-9). */
+static void take_transmit_pin(struct core *core, bool taken)
+{
+    gpio_force_output(core, PIN(PORT_D, 1), taken);
+    gpio_override(core, PIN(PORT_D, 1), taken, true);
+}
+
 static void begin_frame(struct core *core, uint16_t character)
 {
     struct usart *usart = &core->usart;
@@ -81,7 +88,7 @@ void usart_transmit_event(struct core *core)
     usart->transmitting = false;
     if (usart->control_a & UCSRA_UDRE) {
         usart->control_a |= UCSRA_TXC;
-        gpio_override(core, PIN(PORT_D, 1), usart->control_b & UCSRB_TXEN, true);
+        take_transmit_pin(core, usart->control_b & UCSRB_TXEN);
     } else {
         usart->control_a |= UCSRA_UDRE;
         begin_frame(core, usart->transmit_buffer);
@@ -184,7 +191,7 @@ static void write_control_b(struct core *core, uint8_t value)
         usart->control_a &= (uint8_t)~(UCSRA_RXC | UCSRA_DOR);
     }
     if (value & UCSRB_TXEN || !usart->transmitting) /* a frame under way is finished first (20.7.5) */
-        gpio_override(core, PIN(PORT_D, 1), value & UCSRB_TXEN, true);
+        take_transmit_pin(core, value & UCSRB_TXEN);
 }
 
 void usart_write(struct core *core, uint8_t address, uint8_t value)
