@@ -20,6 +20,8 @@ from bench.rig.model import Rig
 from bench.summary import summary_of
 from bench.trial import TrialOutcome, TrialPlan, run_trial
 from bench.uno.build import build_firmware
+from bench.uno.image import load_image
+from bench.workshop.command import app as uno
 from bench.world.simulation import NS_PER_S
 
 app = typer.Typer(
@@ -28,6 +30,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(uno, name="uno")
 
 RigOption = Annotated[Path, typer.Option("--rig", help="Rig file (TOML).", metavar="FILE")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness of the run.")]
@@ -49,6 +53,10 @@ def trial(
     interval: Annotated[
         int | None, typer.Option(help="Seconds between readings instead of the rig file's.")
     ] = None,
+    firmware: Annotated[
+        Path | None,
+        typer.Option(help="ELF of a firmware of your own instead of the profile's.", metavar="FILE"),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Where trace and ledgers are left.", metavar="DIR")] = Path(
         "build/trial"
     ),
@@ -69,7 +77,7 @@ def trial(
         directory=output,
         processes=processes,
     )
-    outcome = _run_showing_progress(plan)
+    outcome = _run_showing_progress(plan, firmware)
     if as_json:
         print(json.dumps(summary_of(outcome), indent=2))
     else:
@@ -135,14 +143,14 @@ def _hours_ns(text: str) -> int:
     return int(hours * 3600 * NS_PER_S)
 
 
-def _run_showing_progress(plan: TrialPlan) -> TrialOutcome:
+def _run_showing_progress(plan: TrialPlan, firmware: Path | None) -> TrialOutcome:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("building the firmware", total=None)
-        firmware = build_firmware(plan.rig.branches[0].uno.profile)
+        image = build_firmware(plan.rig.branches[0].uno.profile) if firmware is None else load_image(firmware)
         progress.update(task, description=f"trial of {plan.rig.name!r}, seed {plan.seed}", total=1.0)
-        return run_trial(plan, firmware, lambda share: progress.update(task, completed=share))
+        return run_trial(plan, image, lambda share: progress.update(task, completed=share))
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.uno.build import build_firmware
+
 ROOT = Path(__file__).parents[1]
 RIG = ROOT / "rigs/virtual.toml"
 
@@ -65,3 +67,31 @@ def test_a_data_set_never_seen_is_played_and_accounted_for(tmp_path: Path) -> No
     assert told["readings"]["injected"] > 0
     assert (told["readings"]["altered"], told["readings"]["unaccounted"]) == (0, 0)
     assert any("too large a load" in note for note in told["notes"])
+
+
+def test_a_firmware_of_ones_own_is_checked_before_it_is_run(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.hex"
+    damaged.write_text(":10000000000102030405060708090A0B0C0D0E0F89\n:00000001FF\n")
+    finished = bench("trial", "--rig", RIG, "--firmware", damaged, "--output", tmp_path / "trial")
+    assert finished.returncode == 2
+    assert "line 1: checksum is 89 but the line sums to 78" in finished.stderr
+
+
+def test_a_firmware_without_the_bench_symbols_is_told(tmp_path: Path) -> None:
+    sound = tmp_path / "sound.hex"
+    sound.write_text(build_firmware().hex_text)
+    arguments = (
+        "trial",
+        "--rig",
+        RIG,
+        "--hours",
+        "0.05",
+        "--firmware",
+        sound,
+        "--output",
+        tmp_path / "trial",
+    )
+    finished = bench(*arguments)
+    assert finished.returncode == 2
+    assert "has no symbol frame_plaintext" in finished.stderr
+    assert "Traceback" not in finished.stderr
