@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from bench.sensors.signal import AnalogSegment
 from bench.uno._core import ffi, lib
+from bench.uno.translation.library import Translation
 
 CLOCK_HZ: Final = 16_000_000
 FLASH_BYTES: Final = 32 * 1024
@@ -124,21 +125,26 @@ def _granted(outcome: Any) -> Any:
 
 
 class _Program:
-    """A decoded flash image, shared by the cores that run it."""
+    """A decoded flash image and its translation, shared by the cores that run it."""
 
-    __slots__ = ("__weakref__", "handle")
+    __slots__ = ("__weakref__", "_translation", "handle")
 
-    def __init__(self, flash: bytes) -> None:
+    def __init__(self, flash: bytes, translation: Translation | None) -> None:
         self.handle: Any = ffi.gc(_granted(lib.program_create(flash, len(flash))), lib.program_destroy)
+        self._translation = translation  # keeps its library loaded
+        if translation is not None and translation.address is not None:
+            address = ffi.cast("void *", translation.address)
+            if not lib.program_translate(self.handle, address):
+                raise CoreError("the translation is of another flash image or of another build of the core")
 
 
-_programs: WeakValueDictionary[bytes, _Program] = WeakValueDictionary()
+_programs: WeakValueDictionary[tuple[bytes, Translation | None], _Program] = WeakValueDictionary()
 
 
-def _program(flash: bytes) -> _Program:
-    program = _programs.get(flash)
+def _program(flash: bytes, translation: Translation | None) -> _Program:
+    program = _programs.get((flash, translation))
     if program is None:
-        program = _programs[flash] = _Program(flash)
+        program = _programs[flash, translation] = _Program(flash, translation)
     return program
 
 
@@ -147,13 +153,18 @@ class Atmega328p:
 
     __slots__ = ("_core", "_program")
 
-    def __init__(self, flash: bytes, eeprom: bytes = b"\xff" * EEPROM_BYTES) -> None:
-        """Flash image from byte 0 (the rest is erased), EEPROM of exactly 1024 bytes. Raises CoreError."""
+    def __init__(
+        self, flash: bytes, eeprom: bytes = b"\xff" * EEPROM_BYTES, translation: Translation | None = None
+    ) -> None:
+        """Flash image from byte 0 (the rest is erased), EEPROM of exactly 1024 bytes. Raises CoreError.
+
+        A `translation` of this image makes it faster and changes nothing else.
+        """
         if len(flash) > FLASH_BYTES:
             raise CoreError(f"the flash image has {len(flash)} bytes; the ATmega328P holds {FLASH_BYTES}")
         if len(eeprom) != EEPROM_BYTES:
             raise CoreError(f"the EEPROM image has {len(eeprom)} bytes; it must have {EEPROM_BYTES}")
-        self._program = _program(bytes(flash))
+        self._program = _program(bytes(flash), translation)
         core = _granted(lib.core_create(self._program.handle, bytes(eeprom)))
         self._core: Any = ffi.gc(core, lib.core_destroy)
 

@@ -4,6 +4,7 @@ setuptools does it through `cffi_modules = bench/uno/core_build.py:ffibuilder` (
 `python -m bench.uno.core_build` does it in place, and only when a source is newer than the extension.
 """
 
+import hashlib
 import sys
 import sysconfig
 import tempfile
@@ -16,6 +17,14 @@ COMPILE_ARGUMENTS = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
 SOURCE_FOLDER = Path(__file__).parent / "core"
 
 
+def core_interface() -> int:
+    """A number for the layout of the core's state: translated code fits only the core it is made for."""
+    digest = hashlib.sha256()
+    for header in sorted(SOURCE_FOLDER.glob("*.h")):
+        digest.update(header.read_bytes() + b"\0")
+    return int.from_bytes(digest.digest()[:8], "little")
+
+
 def core_builder(source_folder: Path) -> FFI:
     """A cffi builder whose C sources are named below `source_folder` (setuptools wants them relative)."""
     builder = FFI()
@@ -26,6 +35,7 @@ def core_builder(source_folder: Path) -> FFI:
         sources=[str(source_folder / source.name) for source in sorted(SOURCE_FOLDER.glob("*.c"))],
         include_dirs=[str(source_folder)],
         depends=[str(source_folder / header.name) for header in sorted(SOURCE_FOLDER.glob("*.h"))],
+        define_macros=[("CORE_INTERFACE", f"{core_interface()}u")],
         extra_compile_args=COMPILE_ARGUMENTS,
     )
     return builder

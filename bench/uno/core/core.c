@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "translated.h"
+
 /* ---- flash images ------------------------------------------------------------------------------------- */
 
 /* FNV-1a, to tell whether a saved state belongs to this image. */
@@ -27,7 +29,12 @@ struct program *program_create(const uint8_t *flash, uint32_t size)
     return program;
 }
 
-void program_destroy(struct program *program) { free(program); }
+void program_destroy(struct program *program)
+{
+    if (program)
+        free(program->marked_code);
+    free(program);
+}
 
 /* ---- life --------------------------------------------------------------------------------------------- */
 
@@ -137,7 +144,10 @@ enum stop core_run(struct core *core, uint64_t until)
         } else {
             uint64_t horizon = core->next_event < until ? core->next_event : until;
             core->deadline = asked ? core->cycle : horizon;
-            cpu_execute(core);
+            if (core->program->translation)
+                translated_execute(core);
+            else
+                cpu_execute(core, core->program->code);
         }
     }
 }
@@ -338,6 +348,7 @@ static size_t serialise(const struct core *core, uint8_t *state)
     put(&cursor, &header, sizeof header);
     struct core plain = *core;
     plain.deadline = plain.now = 0; /* mean something only while running */
+    cpu_set_status_register(&plain, cpu_status_register(core)); /* one form of the many that mean the same */
     put(&cursor, &plain, PLAIN_SIZE);
     for (int pin = 0; pin < PIN_COUNT; pin++) {
         const struct edge_queue *queue = &core->edges[pin];

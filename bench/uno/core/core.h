@@ -35,11 +35,12 @@ enum sleep_mode {
     SLEEP_STANDBY = 6, SLEEP_EXTENDED_STANDBY = 7, SLEEP_MODES = 8, AWAKE = 0xFF,
 };
 
-/* One decoded instruction: operation is an enum operation, the rest its operands. */
-struct instruction { uint8_t operation, d, r, b; uint16_t k; uint16_t opcode; };
+struct translation;
 
 struct program {
     struct instruction code[FLASH_WORDS + 2];
+    struct instruction *marked_code;     /* the same with OPERATION_ENTER where translated code can be entered */
+    const struct translation *translation;
     uint8_t flash[FLASH_BYTES];
     uint64_t checksum;
 };
@@ -152,8 +153,8 @@ struct core {
 /* decode.c */
 void decode_program(struct program *program);
 
-/* cpu.c: runs instructions until cycle >= deadline, at least one. */
-void cpu_execute(struct core *core);
+/* cpu.c: runs instructions until cycle >= deadline, at least one; stops before an OPERATION_ENTER. */
+void cpu_execute(struct core *core, const struct instruction *code);
 uint8_t cpu_status_register(const struct core *core);
 void cpu_set_status_register(struct core *core, uint8_t value);
 void cpu_fault(struct core *core, enum fault_kind kind, uint32_t program_counter, uint32_t detail);

@@ -208,12 +208,11 @@ static __attribute__((noinline)) void store_slow(struct core *core, uint16_t add
             core->deadline = 0; \
     } while (0)
 
-void cpu_execute(struct core *core)
+void cpu_execute(struct core *core, const struct instruction *code)
 {
 #define LABEL(name) &&do_##name,
     static const void *const label[OPERATION_COUNT] = {OPERATIONS(LABEL)};
 #undef LABEL
-    const struct instruction *const code = core->program->code;
     const struct instruction *next = code + core->program_counter, *at;
     uint8_t *const r = core->data;
     uint64_t cycle = core->cycle;
@@ -226,6 +225,7 @@ do_ILLEGAL:
     next = at;
     DONE(0);
 do_WRAP: next = code + at->k; DISPATCH();
+do_ENTER: next = at; goto leave;
 do_NOP: DONE(1);
 
 do_ADD: {

@@ -21,8 +21,16 @@ struct analog_segment {
 struct restart { uint64_t count; uint64_t cycle; uint32_t program_counter; };
 struct pin_change { uint64_t cycle; uint8_t pin; bool high; };
 
+/* One decoded instruction: operation is an enum operation, the rest its operands. */
+struct instruction { uint8_t operation; uint8_t d; uint8_t r; uint8_t b; uint16_t k; uint16_t opcode; };
+
 struct program *program_create(const uint8_t *flash, uint32_t size);
 void program_destroy(struct program *program);
+uint64_t core_interface(void);
+uint64_t program_checksum(const struct program *program);
+struct instruction program_instruction(const struct program *program, uint32_t word_address);
+const char *operation_name(uint8_t operation);
+bool program_translate(struct program *program, const void *translation);
 
 struct core *core_create(const struct program *program, const uint8_t *eeprom);
 void core_destroy(struct core *core);

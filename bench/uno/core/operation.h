@@ -1,10 +1,11 @@
 /* The operations a flash word decodes into. Mnemonics as in the AVR instruction set manual; where one mnemonic
- * needs different work it carries a suffix (LD_X_INC is LD Rd,X+; IN_SREG is IN of 0x3F). */
+ * needs different work it carries a suffix (LD_X_INC is LD Rd,X+; IN_SREG is IN of 0x3F). ENTER is no instruction:
+ * it stands where translated code takes over. */
 #ifndef BENCH_UNO_OPERATION_H
 #define BENCH_UNO_OPERATION_H
 
 #define OPERATIONS(X) \
-    X(ILLEGAL) X(WRAP) X(NOP) X(ADD) X(ADC) X(SUB) X(SBC) X(AND) X(OR) X(EOR) X(MOV) X(CP) X(CPC) X(CPSE) \
+    X(ILLEGAL) X(WRAP) X(ENTER) X(NOP) X(ADD) X(ADC) X(SUB) X(SBC) X(AND) X(OR) X(EOR) X(MOV) X(CP) X(CPC) X(CPSE) \
     X(SUBI) X(SBCI) X(ANDI) X(ORI) X(CPI) X(LDI) X(MOVW) X(ADIW) X(SBIW) \
     X(COM) X(NEG) X(INC) X(DEC) X(SWAP) X(ASR) X(LSR) X(ROR) \
     X(MUL) X(MULS) X(MULSU) X(FMUL) X(FMULS) X(FMULSU) \

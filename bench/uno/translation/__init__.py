@@ -1,0 +1,1 @@
+"""Ahead-of-time translation of a flash image to native code, cycle-exact with the interpreter."""
