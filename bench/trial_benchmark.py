@@ -1,4 +1,4 @@
-"""How much faster than real time the virtual rig runs: `python -m bench.trial_benchmark` prints one JSON object.
+"""How much faster than real time the virtual rig runs: `python -m bench.trial_benchmark` prints JSON.
 
 Two rigs: eight Unos with pulse sensors in one branch on one core, and a thousand in four branches on two.
 """

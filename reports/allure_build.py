@@ -117,7 +117,7 @@ def _configuration(
     attachments: tuple[Path, ...],
     history_path: Path | None,
 ) -> dict[str, object]:
-    options = {"reportName": name, "singleFile": True, "reportLanguage": "en"}
+    options = {"reportName": name, "singleFile": True, "groupBy": ["suite"], "reportLanguage": "en"}
     configuration: dict[str, object] = {
         "name": name,
         "output": str(generated),
