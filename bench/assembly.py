@@ -88,6 +88,7 @@ class PiFigures:
 class BranchHarvest:
     """What one branch found in a trial."""
 
+    branch: str
     pi_name: str
     pi: PiFigures
     unos: dict[str, UnoFigures]
@@ -137,6 +138,7 @@ class BranchPart:
         runner = self._pi.runner
         attacks = {} if self._intruder is None else self._intruder.attacks
         return BranchHarvest(
+            branch=self._branch.name,
             pi_name=self._pi.name,
             pi=PiFigures(
                 busy_ns=runner.machine.busy_ns,

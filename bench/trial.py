@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 from bench.assembly import SERVER, BranchHarvest, BranchPart, PiFigures, ServerPart, Stage
 from bench.oracle import LedgerEntry, Oracle, Verdict
@@ -145,7 +144,7 @@ def run_trial(
     trace, oracle, count = Trace(), Oracle(LEAD_IN_NS + plan.window_ns), _RadioCount()
     with (
         (plan.directory / TRACE_FILE).open("w", encoding="ascii", newline="\n") as text,
-        _Cast(stage, plan) as cast,
+        _cast(stage, plan.processes) as cast,
     ):
         file = TraceFile(text)
         for subscriber in (file, oracle, count):
@@ -156,7 +155,7 @@ def run_trial(
             conductor.play(stage.until_ns * share // _PROGRESS_STEPS)
             progress(share / _PROGRESS_STEPS)
         trace.settle()
-        branches, accepted_ns = cast.harvest()
+        branches, accepted_ns = cast.harvest(plan.rig), cast.server.harvest()
     return _outcome(stage, plan, branches, accepted_ns, oracle, count, file.hexdigest(), began_s)
 
 
@@ -165,50 +164,48 @@ def _lookahead_ns(rig: Rig) -> int:
     return min(branch.uplink.delay_ms for branch in rig.branches) * NS_PER_MS
 
 
+@dataclass(frozen=True, slots=True)
 class _Cast:
     """The parts of a trial and where they play: here, or the branches spread over processes of their own."""
 
-    def __init__(self, stage: Stage, plan: TrialPlan) -> None:
-        self._stage = stage
-        self._processes = min(plan.processes, len(stage.rig.branches))
-        self._local: list[BranchPart] = []
-        self._remote: list[ProcessHost] = []
+    server: ServerPart
+    local: tuple[BranchPart, ...]
+    remote: tuple[ProcessHost, ...]
 
-    def __enter__(self) -> Self:
-        branches = self._stage.rig.branches
-        try:
-            if self._processes > 1:
-                shares = [branches[share :: self._processes] for share in range(self._processes)]
-                self._remote = [ProcessHost(partial(self._made, share)) for share in shares]
-            self._server = ServerPart(self._stage)
-            if not self._remote:
-                self._local = self._made(branches)
-        except BaseException:
-            self.__exit__()
-            raise
-        self.hosts: list[Host] = [
-            LocalHost([self._server.island, *(part.island for part in self._local)]),
-            *self._remote,
-        ]
-        return self
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """This process, then the others."""
+        here = LocalHost([self.server.island, *(part.island for part in self.local)])
+        return here, *self.remote
 
-    def __exit__(self, *_: object) -> None:
-        for part in self._local:
-            part.close()
-        for host in self._remote:
-            host.close()
-        if hasattr(self, "_server"):
-            self._server.close()
+    def harvest(self, rig: Rig) -> list[BranchHarvest]:
+        """What all branches found, in the order of the rig file."""
+        found = [part.harvest() for part in self.local]
+        found += [harvest for host in self.remote for harvest in host.harvest()]
+        by_branch = {harvest.branch: harvest for harvest in found}
+        return [by_branch[branch.name] for branch in rig.branches]
 
-    def _made(self, branches: Sequence[Branch]) -> list[BranchPart]:
-        return [BranchPart(branch, self._stage) for branch in branches]
 
-    def harvest(self) -> tuple[list[BranchHarvest], dict[bytes, int]]:
-        """What all branches found, in the order of the rig file, and what reached the server when."""
-        found = [part.harvest() for part in self._local]
-        found += [harvest for host in self._remote for harvest in host.harvest()]
-        order = [f"{branch.name}/pi" for branch in self._stage.rig.branches]
-        return sorted(found, key=lambda harvest: order.index(harvest.pi_name)), self._server.harvest()
+@contextlib.contextmanager
+def _cast(stage: Stage, processes: int) -> Iterator[_Cast]:
+    branches = stage.rig.branches
+    processes = min(processes, len(branches))
+    with contextlib.ExitStack() as stack:
+        # Processes are forked before any database is open: SQLite's connections must not be shared by a fork.
+        shares = [branches[share::processes] for share in range(processes)] if processes > 1 else []
+        remote = [ProcessHost(partial(_branch_parts, share, stage)) for share in shares]
+        for host in remote:
+            stack.callback(host.close)
+        server = ServerPart(stage)
+        stack.callback(server.close)
+        local = [] if remote else _branch_parts(branches, stage)
+        for part in local:
+            stack.callback(part.close)
+        yield _Cast(server, tuple(local), tuple(remote))
+
+
+def _branch_parts(branches: Sequence[Branch], stage: Stage) -> list[BranchPart]:
+    return [BranchPart(branch, stage) for branch in branches]
 
 
 def _outcome(
