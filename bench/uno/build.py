@@ -90,6 +90,16 @@ def build_library_image(
     return _build(name, units, (LIBRARY, SKETCH), tuple(f"-D{define}" for define in defines))
 
 
+def build_arduino_image(name: str, sources: Sequence[Path], includes: Sequence[Path]) -> FirmwareImage:
+    """An image of sources that are not ours, with the Arduino core; the first one is linked whole."""
+    core = ARDUINO / "cores/arduino"
+    if not core.is_dir():
+        raise BuildError(f"the Arduino core is not at {ARDUINO}; {_MEND}")
+    parts = (*sources, *(path for path in sorted(core.iterdir()) if path.suffix in _LANGUAGE))
+    units = [_Unit(path, own=False) for path in parts]
+    return _build(name, units, (core, ARDUINO / "variants/standard", *includes), ())
+
+
 def hex_path(image: FirmwareImage) -> Path:
     """The image as an Intel HEX file on disk, as avrdude takes it."""
     path = CACHE / f"{image.name.removesuffix('.elf')}-{image.sha256[:16]}.hex"

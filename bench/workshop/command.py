@@ -13,12 +13,14 @@ import typer
 from rich.console import Console
 
 from bench.uno.atmega328p import CLOCK_HZ, EEPROM_BYTES, MAX_CYCLE
-from bench.uno.image import ImageError, load_image
+from bench.uno.build import BuildError
+from bench.uno.image import FirmwareImage, ImageError, load_image
 from bench.uno.workshop.board import Board, SignalError
 from bench.uno.workshop.defect import SleepWatch
 from bench.uno.workshop.inspection import InspectedAtmega328p
 from bench.uno.workshop.pins import PinError
 from bench.uno.workshop.profile import profile_of
+from bench.uno.workshop.sketch import build_sketch
 from bench.uno.workshop.value_change_dump import ValueChangeDump
 from bench.workshop.gdb_port import GdbPort, PortError
 from bench.workshop.notation import analog_signal, pulse_train
@@ -55,7 +57,7 @@ class WorkshopError(RuntimeError):
     """Something around the board is not as it should be; the message says what."""
 
 
-_TOLD = (FirmwareError, ImageError, PinError, PortError, SignalError, WorkshopError)
+_TOLD = (BuildError, FirmwareError, ImageError, PinError, PortError, SignalError, WorkshopError)
 
 
 @app.callback()
@@ -65,7 +67,7 @@ def uno() -> None:
 
 @app.command()
 def run(
-    image: Annotated[Path, typer.Argument(help="Firmware, Intel HEX or ELF.", metavar="IMAGE")],
+    image: Annotated[Path, typer.Argument(help="Intel HEX, ELF, or a sketch (.ino).", metavar="IMAGE")],
     seconds: Annotated[
         str | None, typer.Option(help="Virtual time to run; without it until interrupted.", metavar="S")
     ] = None,
@@ -104,7 +106,7 @@ def run(
 ) -> None:
     """Run an Arduino image. Exits with 1 and says why when the firmware or something around it fails."""
     try:
-        firmware = with_readable_names(load_image(image))
+        firmware = with_readable_names(_loaded(image))
         until_cycle = _cycles(seconds)
         chip = InspectedAtmega328p(firmware.flash, _read_eeprom(eeprom))
         simulation = Simulation()
@@ -148,6 +150,10 @@ def run(
 def _tell(sentence: str) -> None:
     sys.stdout.flush()
     print(f"bench: {sentence}", file=sys.stderr, flush=True)
+
+
+def _loaded(path: Path) -> FirmwareImage:
+    return build_sketch(path) if path.suffix == ".ino" else load_image(path)
 
 
 def _cycles(seconds: str | None) -> int:
