@@ -228,6 +228,7 @@ void timer_capture(struct core *core);
 void timer_synchronise_all(struct core *core);
 void timer_clock_resumed(struct core *core, uint64_t stopped_cycles);
 void timer_reschedule_all(struct core *core);
+bool timer_holds_clock(const struct core *core);
 
 /* usart.c */
 void usart_reset(struct core *core);

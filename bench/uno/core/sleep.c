@@ -2,8 +2,10 @@
 #include "core.h"
 
 /* Start-up from power-down and power-save with the Uno's fuses (CKSEL 1111, SUT 11: low power crystal oscillator,
- * slowly rising power): 16K CK, datasheet table 9-4. Standby keeps the oscillator running: 6 CK, 10.8. */
-enum { START_UP_POWER_DOWN = 16384, START_UP_STANDBY = 6, WAKE_HALT_CYCLES = 4 };
+ * slowly rising power): 16K CK, datasheet table 9-4. Where the oscillator runs on there is none to start up: 6 CK,
+ * 10.7. In power-save it runs on for Timer2, if that counts it; the datasheet gives no figure for waking then. It calls
+ * extended standby the same mode with the oscillator kept running (10.8), so the figure is taken from there. */
+enum { START_UP_STOPPED = 16384, START_UP_RUNNING = 6, WAKE_HALT_CYCLES = 4 };
 
 #define BIT(vector) (1u << (vector))
 #define PIN_SOURCES \
@@ -16,18 +18,19 @@ static uint32_t wake_sources(uint8_t mode)
     switch (mode) {
     case SLEEP_IDLE: return UINT32_MAX;
     case SLEEP_ADC_NOISE_REDUCTION:
-        return PIN_SOURCES | TIMER2_SOURCES | BIT(VECTOR_ADC) | BIT(VECTOR_EE_READY) | BIT(VECTOR_SPM_READY);
+        return PIN_SOURCES | BIT(VECTOR_ADC) | BIT(VECTOR_EE_READY) | BIT(VECTOR_SPM_READY);
     case SLEEP_POWER_SAVE: case SLEEP_EXTENDED_STANDBY: return PIN_SOURCES | TIMER2_SOURCES;
     default: return PIN_SOURCES;
     }
 }
 
-static uint32_t start_up_cycles(uint8_t mode)
+static uint32_t start_up_cycles(const struct core *core)
 {
-    switch (mode) {
+    switch (core->sleep_mode) {
     case SLEEP_IDLE: case SLEEP_ADC_NOISE_REDUCTION: return 0;
-    case SLEEP_STANDBY: case SLEEP_EXTENDED_STANDBY: return START_UP_STANDBY;
-    default: return START_UP_POWER_DOWN;
+    case SLEEP_STANDBY: case SLEEP_EXTENDED_STANDBY: return START_UP_RUNNING;
+    case SLEEP_POWER_SAVE: return timer_holds_clock(core) ? START_UP_RUNNING : START_UP_STOPPED;
+    default: return START_UP_STOPPED;
     }
 }
 
@@ -111,7 +114,7 @@ uint64_t sleep_wake_cycle(const struct core *core)
     if (core->wake_cycle != NEVER)
         return core->wake_cycle;
     if (is_called(core))
-        return core->cycle + start_up_cycles(core->sleep_mode);
+        return core->cycle + start_up_cycles(core);
     return core->flags.interrupt || core->watchdog.control & WDTCSR_WDE ? core->next_event : NEVER;
 }
 

@@ -39,7 +39,7 @@ def test_waking_by_pin_change(mode: SleepMode) -> None:
     ("mode", "counting"),
     [
         (SleepMode.IDLE, (True, True, True)),
-        (SleepMode.ADC_NOISE_REDUCTION, (False, False, True)),
+        (SleepMode.ADC_NOISE_REDUCTION, (False, False, False)),
         (SleepMode.POWER_DOWN, (False, False, False)),
         (SleepMode.POWER_SAVE, (False, False, True)),
         (SleepMode.STANDBY, (False, False, False)),
@@ -67,13 +67,34 @@ def test_a_stopped_timer_goes_on_where_it_was() -> None:
     assert chip.read_data(20, 1)[0] == (15 + 11) // 8 - 13 // 8
 
 
-def test_timer2_wakes_from_power_save() -> None:
-    chip = boot(
-        vectors(TIMER2_OVF="handler")
-        + "start: ldi r16,7\nsts TCCR2B,r16\nout SMCR,r16\nldi r16,1\nsts TIMSK2,r16\nsei\nsleep\n"
-        "loop: rjmp loop\n" + "handler: out GPIOR0,r16\nreti\n"
-    )
-    assert marks(chip, 1) == [256 * 1024 + 16384 + 4 + 4 + 3 + 1]
+TIMER2_SLEEPER = (
+    vectors(TIMER2_OVF="handler")
+    + "start: ldi r16,7\nsts TCCR2B,r16\nldi r16,{mode}\nout SMCR,r16\nldi r16,1\nsts TIMSK2,r16\n"
+    "sei\nsleep\nloop: rjmp loop\nhandler: out GPIOR0,r16\nreti\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("mode", "start_up"),
+    [(SleepMode.IDLE, 0), (SleepMode.POWER_SAVE, 6), (SleepMode.EXTENDED_STANDBY, 6)],
+)
+def test_timer2_wakes_without_start_up_of_the_clock_that_it_counts(mode: SleepMode, start_up: int) -> None:
+    chip = boot(TIMER2_SLEEPER.format(mode=mode << 1 | 1))
+    assert marks(chip, 1) == [256 * 1024 + start_up + 4 + 4 + 3 + 1]
+
+
+@pytest.mark.parametrize("mode", [SleepMode.ADC_NOISE_REDUCTION, SleepMode.POWER_DOWN, SleepMode.STANDBY])
+def test_timer2_on_the_system_clock_does_not_wake_from_modes_that_stop_it(mode: SleepMode) -> None:
+    chip = boot(TIMER2_SLEEPER.format(mode=mode << 1 | 1))
+    assert chip.run(1 << 24) is Stop.HALT
+
+
+def test_power_save_pays_the_start_up_again_once_timer2_has_stopped() -> None:
+    running = boot(sleeper(SleepMode.POWER_SAVE, "ldi r16,1\nsts TCCR2B,r16\n"))
+    stopped = boot(sleeper(SleepMode.POWER_SAVE, "ldi r16,1\nsts TCCR2B,r16\nldi r16,0\nsts TCCR2B,r16\n"))
+    for chip, start_up in ((running, 6), (stopped, 16384)):
+        chip.schedule_edges(Pin.PD7, [1000], first_high=True)
+        assert marks(chip, 1) == [1000 + start_up + 4 + 4 + 3 + 1]
 
 
 def test_an_edge_of_int0_does_not_wake_from_power_down_but_its_low_level_does() -> None:

@@ -40,14 +40,22 @@ static int prescaler_shift(const struct core *core, int n)
     return synchronous[core->timer[n].control_b & TCCRB_CS];
 }
 
+/* Timer2 keeps the system clock in the sleep modes made for it; in ADC noise reduction it would run on in
+ * asynchronous mode only (10.4, 10.6, 10.8). */
+static bool has_clock_asleep(const struct core *core, int n)
+{
+    return n == 2 && (core->sleep_mode == SLEEP_POWER_SAVE || core->sleep_mode == SLEEP_EXTENDED_STANDBY);
+}
+
 static bool is_frozen(const struct core *core, int n)
 {
     if (core->prescaler_hold >> description[n].prescaler & 1)
         return true;
-    if (!core->io_clock_stopped)
-        return false;
-    return n != 2 || core->sleep_mode == SLEEP_POWER_DOWN || core->sleep_mode == SLEEP_STANDBY;
+    return core->io_clock_stopped && !has_clock_asleep(core, n);
 }
+
+/* Whether Timer2 counts the synchronous clock, and so keeps its source running in power-save (10.6). */
+bool timer_holds_clock(const struct core *core) { return prescaler_shift(core, 2) >= 0; }
 
 /* ---- waveform ----------------------------------------------------------------------------------------- */
 
@@ -361,7 +369,7 @@ void timer_reschedule_all(struct core *core)
 void timer_clock_resumed(struct core *core, uint64_t stopped_cycles)
 {
     core->prescaler_origin[0] += stopped_cycles;
-    if (core->sleep_mode == SLEEP_POWER_DOWN || core->sleep_mode == SLEEP_STANDBY)
+    if (!has_clock_asleep(core, 2))
         core->prescaler_origin[1] += stopped_cycles;
     timer_reschedule_all(core);
 }
