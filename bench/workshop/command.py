@@ -15,6 +15,7 @@ from rich.console import Console
 from bench.uno.atmega328p import CLOCK_HZ, EEPROM_BYTES, MAX_CYCLE
 from bench.uno.build import BuildError
 from bench.uno.image import FirmwareImage, ImageError, load_image
+from bench.uno.translation.library import translate
 from bench.uno.workshop.board import Board, SignalError
 from bench.uno.workshop.defect import SleepWatch
 from bench.uno.workshop.inspection import InspectedAtmega328p
@@ -22,6 +23,7 @@ from bench.uno.workshop.pins import PinError
 from bench.uno.workshop.profile import profile_of
 from bench.uno.workshop.sketch import build_sketch
 from bench.uno.workshop.value_change_dump import ValueChangeDump
+from bench.workshop.figures import speed, timing
 from bench.workshop.gdb_port import GdbPort, PortError
 from bench.workshop.notation import analog_signal, pulse_train
 from bench.workshop.pace import AsFastAsItGoes, Pace, WallClock
@@ -97,6 +99,10 @@ def run(
         Path | None, typer.Option(help="Record the pins as a value change dump.", metavar="FILE")
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Count cycles by function.")] = False,
+    translated: Annotated[
+        bool,
+        typer.Option("--translated", help="Translate to native code first; only the speed changes."),
+    ] = False,
     must_sleep: Annotated[
         bool, typer.Option("--must-sleep", help="Fail when the CPU is awake for a whole second.")
     ] = False,
@@ -108,7 +114,8 @@ def run(
     try:
         firmware = with_readable_names(_loaded(image))
         until_cycle = _cycles(seconds)
-        chip = InspectedAtmega328p(firmware.flash, _read_eeprom(eeprom))
+        translation = translate(firmware.flash) if translated else None
+        chip = InspectedAtmega328p(firmware.flash, _read_eeprom(eeprom), translation)
         simulation = Simulation()
         after_slice: list[Callable[[], None]] = []
         transceiver = None
@@ -145,6 +152,10 @@ def run(
     except _TOLD as error:
         _tell(str(error))
         raise typer.Exit(1) from None
+
+
+app.command()(timing)
+app.command()(speed)
 
 
 def _tell(sentence: str) -> None:

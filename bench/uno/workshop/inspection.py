@@ -18,6 +18,7 @@ from bench.uno.atmega328p import (
     Pin,
     Stop,
 )
+from bench.uno.translation.library import Translation
 
 _PINS: Final = {int(pin): pin for pin in Pin}
 
@@ -65,8 +66,10 @@ class InspectedAtmega328p(Atmega328p):
 
     __slots__ = ("_profiled", "_watched", "breakpoints", "counts_jumps")
 
-    def __init__(self, flash: bytes, eeprom: bytes = b"\xff" * EEPROM_BYTES) -> None:
-        super().__init__(flash, eeprom)
+    def __init__(
+        self, flash: bytes, eeprom: bytes = b"\xff" * EEPROM_BYTES, translation: Translation | None = None
+    ) -> None:
+        super().__init__(flash, eeprom, translation)
         _demand(lib.core_inspect(self._core))
         self.breakpoints: set[int] = set()
         self.counts_jumps = False

@@ -4,6 +4,7 @@ import pytest
 
 from bench.uno.atmega328p import Atmega328p, CoreError, Pin, ResetCause, Stop
 from bench.uno.core.assembly import assemble, vectors
+from bench.uno.translation.library import translate
 from bench.uno.workshop.inspection import InspectedAtmega328p, Origin
 
 BUSY = (
@@ -69,9 +70,11 @@ def states(chip: Atmega328p, until_cycle: int) -> list[tuple[Stop, int]]:
 
 
 @pytest.mark.parametrize("until_cycle", [1, 1000, 40_001])
-def test_inspecting_changes_neither_state_nor_stops(until_cycle: int) -> None:
+@pytest.mark.parametrize("translated", [False, True])
+def test_inspecting_changes_neither_state_nor_stops(until_cycle: int, translated: bool) -> None:
     flash = assemble(BUSY)
-    plain, watched = Atmega328p(flash), InspectedAtmega328p(flash)
+    translation = translate(flash) if translated else None
+    plain, watched = Atmega328p(flash), InspectedAtmega328p(flash, translation=translation)
     watched.start_profile()
     watched.log_pins()
     watched.counts_jumps = True
