@@ -20,6 +20,7 @@ from bench.uno.image import FirmwareImage
 from bench.uno.lockstep import Comparison, Difference, Simavr, Start, compare_free, compare_guided, our_course
 from bench.uno.provisioning import Provisioning, eeprom_image
 from bench.uno.random_program import UNIT_BYTES, program
+from bench.uno.workshop.sketch import build_sketch
 
 pytestmark = [
     pytest.mark.skipif(
@@ -137,15 +138,10 @@ PERIPHERAL_REGISTERS = {
 
 
 def sketch(name: str, folder: Path) -> FirmwareImage:
-    """An Arduino sketch on Debian's Arduino core, built as the bench builds its own."""
+    """An Arduino sketch on Debian's Arduino core, built as the bench builds any."""
     source = folder / f"{name}.ino"
     source.write_text(SKETCHES[name])
-    core = build.ARDUINO / "cores/arduino"
-    units = [build._Unit(source, own=True)]
-    units += [
-        build._Unit(path, own=False) for path in sorted(core.iterdir()) if path.suffix in build._LANGUAGE
-    ]
-    return build._build(name, units, (core, build.ARDUINO / "variants/standard"), ())
+    return build_sketch(source)
 
 
 def register_read(difference: Difference, start: Start) -> str:

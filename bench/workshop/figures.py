@@ -88,7 +88,7 @@ def _speed_fields(row: SpeedRow) -> dict[str, Any]:
 
 def _speed_table(rows: list[SpeedRow]) -> Table:
     table = Table("workload", "engine", title=host())
-    for heading in ("simulated MHz", "× real time", "× simavr"):
+    for heading in ("simulated MHz", "times real time", "times simavr"):
         table.add_column(heading, justify="right")
     table.add_column("note")
     before = ""
@@ -108,4 +108,4 @@ def _speed_table(rows: list[SpeedRow]) -> Table:
 
 
 def _rounded(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
+    return "-" if value is None else f"{value:,.{digits}f}"
