@@ -128,6 +128,8 @@ struct core {
     struct synchroniser_entry synchroniser[SYNCHRONISER_DEPTH];
     uint8_t synchroniser_count;
     uint8_t external_flags, pin_change_flags;
+    uint64_t capture_changed;            /* the noise canceler of the input capture, and its output before that */
+    bool capture_output;
     uint8_t pin_changed; bool pin_level;
 
     struct timer timer[3];
@@ -214,6 +216,7 @@ void external_interrupt_synchronise(struct core *core, uint16_t signals, uint32_
 void external_interrupt_event(struct core *core);
 void external_interrupt_refresh(struct core *core);
 void external_interrupt_clock_stopped(struct core *core);
+void external_interrupt_clock_resumed(struct core *core, uint64_t stopped_cycles);
 void external_interrupt_acknowledge(struct core *core, enum vector vector);
 
 /* timer.c */

@@ -2,10 +2,10 @@
 #include "core.h"
 
 enum {
-    INT_DELAY = 2,            /* synchroniser and edge detector */
-    PIN_CHANGE_DELAY = 3,     /* figure 13-1 */
-    TIMER_PIN_DELAY = 3,      /* 2.5 to 3.5 cycles, datasheet 17.1 and 16.6.1 */
-    NOISE_CANCELER_DELAY = 4, /* datasheet 16.6.2 */
+    INT_DELAY = 2,              /* synchroniser and edge detector */
+    PIN_CHANGE_DELAY = 3,       /* figure 13-1 */
+    TIMER_PIN_DELAY = 3,        /* 2.5 to 3.5 cycles, datasheet 17.1 and 16.6.1 */
+    NOISE_CANCELER_SAMPLES = 4, /* datasheet 16.6.2 */
     SENSE_LOW = 0, SENSE_ANY = 1, SENSE_FALLING = 2, SENSE_RISING = 3,
 };
 
@@ -104,6 +104,14 @@ void external_interrupt_clock_stopped(struct core *core)
     external_interrupt_refresh(core);
 }
 
+/* Signals under way, and how long the capture input has been steady, keep their distance to the I/O clock. */
+void external_interrupt_clock_resumed(struct core *core, uint64_t stopped_cycles)
+{
+    for (int entry = 0; entry < core->synchroniser_count; entry++)
+        core->synchroniser[entry].cycle += stopped_cycles;
+    core->capture_changed += stopped_cycles;
+}
+
 static bool edge_matches(uint8_t sense, bool high)
 {
     return sense == SENSE_ANY || sense == (high ? SENSE_RISING : SENSE_FALLING);
@@ -120,15 +128,35 @@ static uint16_t interrupt_edges(struct core *core, uint8_t changed, uint8_t afte
     return signals;
 }
 
+/* An edge that the noise canceler has not let through when the input changes again never was one. */
+static void withdraw_capture(struct core *core)
+{
+    for (int entry = 0; entry < core->synchroniser_count; entry++)
+        if (core->synchroniser[entry].cycle > core->now + TIMER_PIN_DELAY)
+            core->synchroniser[entry].signals &= (uint16_t)~SIGNAL_CAPTURE;
+}
+
+/* The input of the capture unit has changed. The noise canceler lets a level through that was sampled four times, and
+ * the edge detector sees that. */
+static void capture_edge(struct core *core, bool high)
+{
+    uint8_t control = core->timer[1].control_b;
+    bool cancels = control & TCCR1B_ICNC1;
+    if (!cancels || core->now - core->capture_changed >= NOISE_CANCELER_SAMPLES)
+        core->capture_output = !high;
+    else
+        withdraw_capture(core);
+    core->capture_changed = core->now;
+    if (high != core->capture_output && high == !!(control & TCCR1B_ICES1))
+        external_interrupt_synchronise(core, SIGNAL_CAPTURE,
+                                       TIMER_PIN_DELAY + (cancels ? NOISE_CANCELER_SAMPLES : 0));
+}
+
 /* Pins the timers listen to: ICP1 is PB0, T0 is PD4, T1 is PD5. */
 static void timer_edges(struct core *core, enum port_index port, uint8_t changed, uint8_t after)
 {
-    if (port == PORT_B && changed & 1) {
-        uint8_t control = core->timer[1].control_b;
-        uint32_t delay = TIMER_PIN_DELAY + (control & TCCR1B_ICNC1 ? NOISE_CANCELER_DELAY : 0);
-        if ((after & 1) == !!(control & TCCR1B_ICES1))
-            external_interrupt_synchronise(core, SIGNAL_CAPTURE, delay);
-    }
+    if (port == PORT_B && changed & 1)
+        capture_edge(core, after & 1);
     if (port != PORT_D)
         return;
     for (int n = 0; n < 2; n++) {

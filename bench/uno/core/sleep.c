@@ -68,8 +68,7 @@ static void start_io_clock(struct core *core)
     for (int event = 0; event < EVENT_COUNT; event++)
         if (core->frozen_event[event] != NEVER)
             event_at(core, (enum event)event, core->frozen_event[event] + stopped);
-    for (int entry = 0; entry < core->synchroniser_count; entry++)
-        core->synchroniser[entry].cycle += stopped;
+    external_interrupt_clock_resumed(core, stopped);
     if (core->sleep_mode != SLEEP_ADC_NOISE_REDUCTION)
         adc_clock_resumed(core, stopped);
     timer_clock_resumed(core, stopped);

@@ -252,6 +252,33 @@ def test_sixteen_bit_access_goes_through_temp() -> None:
     assert chip.read_data(20, 2) == (0x12FE + 2).to_bytes(2, "little")
 
 
+def cancelled(changes: list[int], rising: bool) -> list[int]:
+    """Cycles at which four equal samples in a row let an edge through; the input is low before."""
+    history, output, passed = [False] * 4, False, []
+    for cycle in range(changes[-1] + 8):
+        history = [*history[1:], sum(change <= cycle for change in changes) % 2 == 1]
+        if all(history) != output and len(set(history)) == 1:
+            output = history[0]
+            if output == rising:
+                passed.append(cycle)
+    return passed
+
+
+@settings(max_examples=60, deadline=None)
+@given(gaps=st.lists(st.integers(1, 7), min_size=1, max_size=12), rising=st.booleans())
+def test_noise_canceler_passes_what_four_samples_agree_on(gaps: list[int], rising: bool) -> None:
+    chip = chip_with((TCCR1B, 0x81 | rising << 6))
+    changes = [sum(gaps[: n + 1]) for n in range(len(gaps))]
+    chip.schedule_edges(Pin.PB0, [20 + change for change in changes], first_high=True)
+    chip.run(140)
+    passed = cancelled(changes, rising)
+    captured = chip.read_data(TIFR1, 1)[0] >> 5 & 1
+    assert captured == bool(passed)
+    if passed:  # the fourth sample is three cycles after the first; 3 of synchroniser, 1 to the count
+        count = int.from_bytes(chip.read_data(ICR1L, 2), "little")
+        assert count == 20 + passed[-1] - 3 + 7 - STORE_CYCLES
+
+
 def test_input_capture_takes_the_count_of_the_edge() -> None:
     chip = boot(
         "ldi r16,0x41\nsts TCCR1B,r16\n.rept 400\nnop\n.endr\nlds r20,ICR1L\nlds r21,ICR1H\n"
