@@ -103,7 +103,7 @@ void adc_event(struct core *core)
 bool adc_listens(const struct core *core, enum adc_trigger source)
 {
     const uint8_t armed = ADCSRA_ADEN | ADCSRA_ADATE;
-    return (core->adc.control_a & armed) == armed && (core->adc.control_b & ADCSRB_ADTS) == source;
+    return (core->adc.control_a & armed) == armed && !(core->data[PRR] & PRR_PRADC) && (core->adc.control_b & ADCSRB_ADTS) == source;
 }
 
 /* Rising flag of the trigger source: resets the prescaler, so that the delay is fixed (24.4). */
@@ -132,7 +132,7 @@ void adc_acknowledge(struct core *core)
 /* Entering Idle or ADC Noise Reduction starts a conversion by itself (10.3, 10.4). */
 void adc_sleep_entered(struct core *core)
 {
-    if (core->adc.control_a & ADCSRA_ADEN && core->adc.phase == ADC_IDLE)
+    if (core->adc.control_a & ADCSRA_ADEN && core->adc.phase == ADC_IDLE && !(core->data[PRR] & PRR_PRADC))
         request(core);
 }
 

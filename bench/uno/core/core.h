@@ -120,7 +120,8 @@ struct core {
     uint8_t sleep_mode;                  /* enum sleep_mode or AWAKE */
     bool io_clock_stopped, watchdog_bites;
     uint64_t io_clock_stop_cycle, wake_cycle, reset_until;
-    uint64_t frozen_event[EVENT_COUNT];
+    uint64_t frozen_event[EVENT_COUNT];  /* by a stopped I/O clock; by PRR, as cycles still to go */
+    uint64_t reduced_event[EVENT_COUNT], adc_stop_cycle;
     uint64_t sleep_cycles[SLEEP_MODES], reset_cycles;
     uint8_t reset_status;                /* MCUSR */
 
@@ -182,6 +183,10 @@ static inline void stop_raise(struct core *core, enum stop stop)
 void interrupt_request(struct core *core, enum vector vector, bool requested);
 void interrupt_enter(struct core *core);
 
+/* power_reduction.c */
+bool power_reduction_hides(const struct core *core, uint8_t address);
+void power_reduction_write(struct core *core, uint8_t value);
+
 /* sleep.c */
 void sleep_enter(struct core *core);
 bool sleep_continue(struct core *core, uint64_t limit);
@@ -223,6 +228,7 @@ void external_interrupt_acknowledge(struct core *core, enum vector vector);
 void timer_reset(struct core *core);
 uint8_t timer_read(struct core *core, uint8_t address);
 bool timer_owns(uint8_t address);
+uint8_t timer_reduction(uint8_t address);
 void timer_write(struct core *core, uint8_t address, uint8_t value);
 void timer_event(struct core *core, int index);
 void timer_acknowledge(struct core *core, enum vector vector);

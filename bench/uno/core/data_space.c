@@ -14,6 +14,8 @@ static enum port_index port_of(uint8_t address) { return (enum port_index)((addr
 
 static uint8_t peripheral_read(struct core *core, uint8_t address)
 {
+    if (power_reduction_hides(core, address))
+        return 0;
     if (timer_owns(address))
         return timer_read(core, address);
     switch (address) {
@@ -65,13 +67,6 @@ static void write_mark(struct core *core, uint8_t value)
     stop_raise(core, STOP_MARK);
 }
 
-static void write_power_reduction(struct core *core, uint8_t value)
-{
-    timer_synchronise_all(core);
-    core->data[PRR] = value & 0xEF;
-    timer_reschedule_all(core);
-}
-
 /* The system clock stays at 16 MHz here; dividing it is a fault of the firmware under test. */
 static void write_clock_prescaler(struct core *core, uint8_t value)
 {
@@ -102,6 +97,8 @@ static void write_stack_pointer(struct core *core, uint8_t address, uint8_t valu
 
 static void peripheral_write(struct core *core, uint8_t address, uint8_t value)
 {
+    if (power_reduction_hides(core, address))
+        return;
     if (timer_owns(address)) {
         timer_write(core, address, value);
         return;
@@ -129,7 +126,7 @@ static void peripheral_write(struct core *core, uint8_t address, uint8_t value)
     case SREG: write_status(core, value); break;
     case WDTCSR: watchdog_write(core, value); break;
     case CLKPR: write_clock_prescaler(core, value); break;
-    case PRR: write_power_reduction(core, value); break;
+    case PRR: power_reduction_write(core, value); break;
     case ADCSRA: case ADCSRB: case ADMUX: adc_write(core, address, value); break;
     case TWBR: case TWSR: case TWAR: case TWDR: case TWCR: case TWAMR: twi_write(core, address, value); break;
     case UCSR0A: case UCSR0B: case UCSR0C: case UBRR0L: case UBRR0H: case UDR0:

@@ -49,9 +49,11 @@ void reset_begin(struct core *core, enum reset_cause cause, uint64_t start_up_cy
     core->watchdog_bites = false;
     core->prescaler_origin[0] = core->prescaler_origin[1] = core->reset_until;
     core->prescaler_hold = 0;
-    for (int event = 0; event < EVENT_COUNT; event++)
+    for (int event = 0; event < EVENT_COUNT; event++) {
+        core->reduced_event[event] = NEVER;
         if (event != EVENT_EDGE && event != EVENT_USART_RECEIVE)
             core->event_cycle[event] = NEVER;
+    }
     event_refresh(core);
     timer_reset(core);
     usart_reset(core);

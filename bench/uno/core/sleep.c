@@ -69,7 +69,7 @@ static void start_io_clock(struct core *core)
         if (core->frozen_event[event] != NEVER)
             event_at(core, (enum event)event, core->frozen_event[event] + stopped);
     external_interrupt_clock_resumed(core, stopped);
-    if (core->sleep_mode != SLEEP_ADC_NOISE_REDUCTION)
+    if (core->sleep_mode != SLEEP_ADC_NOISE_REDUCTION && !(core->data[PRR] & PRR_PRADC))
         adc_clock_resumed(core, stopped);
     timer_clock_resumed(core, stopped);
 }

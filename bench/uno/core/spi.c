@@ -89,7 +89,7 @@ void spi_slave_select_check(struct core *core)
     struct spi *spi = &core->spi;
     bool is_master = spi->control & SPCR_SPE && spi->control & SPCR_MSTR;
     bool is_output = core->port[PORT_B].direction >> SLAVE_SELECT % 8 & 1;
-    if (!is_master || is_output || gpio_level(core, SLAVE_SELECT))
+    if (!is_master || is_output || gpio_level(core, SLAVE_SELECT) || core->data[PRR] & PRR_PRSPI)
         return;
     spi->control &= (uint8_t)~SPCR_MSTR;
     spi->busy = false;

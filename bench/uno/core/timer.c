@@ -377,6 +377,8 @@ void timer_clock_resumed(struct core *core, uint64_t stopped_cycles)
 /* T0, T1: one clock from the pin. */
 void timer_external_clock(struct core *core, int n)
 {
+    if (core->data[PRR] & description[n].power_reduction)
+        return;
     tick(core, n);
     refresh_requests(core, n);
     refresh_pins(core, n);
@@ -386,7 +388,7 @@ void timer_external_clock(struct core *core, int n)
 void timer_capture(struct core *core)
 {
     struct timer *timer = &core->timer[1];
-    if (timer->top == TOP_CAPTURE)
+    if (timer->top == TOP_CAPTURE || core->data[PRR] & PRR_PRTIM1)
         return;
     synchronise(core, 1);
     timer->capture = timer->count;
@@ -456,6 +458,15 @@ static struct place place_of(uint8_t address)
 bool timer_owns(uint8_t address)
 {
     return place_of(address).field != NO_FIELD || address == GTCCR || address == ASSR;
+}
+
+/* The PRR bit that takes the clock from the timer with this register; GTCCR belongs to none. */
+uint8_t timer_reduction(uint8_t address)
+{
+    struct place place = place_of(address);
+    if (place.field == NO_FIELD)
+        return address == ASSR ? PRR_PRTIM2 : 0;
+    return description[place.timer].power_reduction;
 }
 
 /* Sixteen-bit reads latch the high byte in TEMP with the low one (datasheet 16.3); OCR1x is read directly. */

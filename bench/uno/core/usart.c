@@ -114,7 +114,7 @@ static uint32_t receive_cycles(const struct usart *usart)
 void usart_line_rearm(struct core *core)
 {
     if (core->line.head < core->line.count && core->event_cycle[EVENT_USART_RECEIVE] == NEVER) {
-        core->usart.receiving_spoilt = core->io_clock_stopped;
+        core->usart.receiving_spoilt = core->io_clock_stopped || core->data[PRR] & PRR_PRUSART0;
         show_frame(core, PIN(PORT_D, 0), core->now, core->line.bytes[core->line.head]);
         event_at(core, EVENT_USART_RECEIVE, core->now + receive_cycles(&core->usart));
     }
@@ -138,9 +138,10 @@ void usart_receive_event(struct core *core)
     struct usart *usart = &core->usart;
     uint8_t value = core->line.bytes[core->line.head++];
     uint16_t mask = (uint16_t)((1u << data_bits(usart)) - 1);
-    if (usart->control_b & UCSRB_RXEN && !usart->receiving_spoilt && !core->io_clock_stopped)
+    bool has_clock = !core->io_clock_stopped && !(core->data[PRR] & PRR_PRUSART0);
+    if (usart->control_b & UCSRB_RXEN && !usart->receiving_spoilt && has_clock)
         store_received(usart, value & mask);
-    usart->receiving_spoilt = core->io_clock_stopped;
+    usart->receiving_spoilt = !has_clock;
     if (core->line.head < core->line.count) {
         uint64_t next = core->now + frame_cycles(usart);
         show_frame(core, PIN(PORT_D, 0), next - receive_cycles(usart), core->line.bytes[core->line.head]);
