@@ -21,6 +21,7 @@ from bench.stimulus import BranchStimuli
 from bench.uno.clock import CYCLE_HZ, UnoClock
 from bench.uno.image import FirmwareImage
 from bench.uno.provisioning import Provisioning, eeprom_image
+from bench.uno.translation.library import Translation
 from bench.uno.virtual import UnoFigures, VirtualUno
 from bench.world.island import Island
 from bench.world.simulation import NS_PER_MS, NS_PER_S
@@ -48,6 +49,8 @@ class Stage:
     directory: Path
     begin_ns: int
     until_ns: int
+    translation: Translation | None = None
+    """The firmware in native code; without it the Unos are interpreted."""
     intruder_period_ns: int | None = None
     """How often an intruder attacks every branch's channel; None for a channel without one."""
 
@@ -191,6 +194,7 @@ class BranchPart:
             self.island.simulation,
             self.island.trace,
             stage.until_ns,
+            stage.translation,
         )
         truths = self._stimuli.play(position, uno)
         interval_ns = clock.ns_at(branch.uno.interval_s * CYCLE_HZ) - clock.origin_ns

@@ -64,6 +64,12 @@ def trial(
         int,
         typer.Option(help="Processes to spread the branches over; no outcome depends on it.", min=1, max=256),
     ] = 1,
+    translated: Annotated[
+        bool,
+        typer.Option(
+            "--translated", help="Run the firmware translated to native code; no outcome depends on it."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run one trial: play a data set through a rig and account for every reading.
@@ -76,6 +82,7 @@ def trial(
         window_ns=_hours_ns(hours),
         directory=output,
         processes=processes,
+        translated=translated,
     )
     outcome = _run_showing_progress(plan, firmware)
     if as_json:

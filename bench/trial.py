@@ -14,6 +14,7 @@ from bench.oracle import LedgerEntry, Oracle, Verdict
 from bench.rig.calibration import load_calibration
 from bench.rig.model import Branch, Rig
 from bench.uno.image import FirmwareImage
+from bench.uno.translation.library import translate
 from bench.uno.virtual import UnoFigures
 from bench.world.island import Conductor, Host, LocalHost
 from bench.world.process import ProcessHost
@@ -50,6 +51,8 @@ class TrialPlan:
     """How often an intruder attacks every branch's channel; None for a channel without one."""
     processes: int = 1
     """Over how many processes the branches are spread; no outcome depends on it."""
+    translated: bool = False
+    """Whether the Unos run their firmware translated to native code; no outcome depends on it."""
 
     @property
     def drain_ns(self) -> int:
@@ -139,6 +142,7 @@ def run_trial(
         plan.directory,
         LEAD_IN_NS,
         LEAD_IN_NS + plan.window_ns + plan.drain_ns,
+        translate(firmware.flash) if plan.translated else None,
         plan.intruder_period_ns,
     )
     trace, oracle, count = Trace(), Oracle(LEAD_IN_NS + plan.window_ns), _RadioCount()

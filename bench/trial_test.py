@@ -158,3 +158,13 @@ def test_a_data_set_that_a_process_cannot_use_is_told_like_any_other(
     rig = load_rig(RIG.with_name("two_branches.toml")).with_changes(data=data)
     with pytest.raises(DatasetError, match="line 3"):
         run_trial(TrialPlan(rig, 1, MINUTE_NS, tmp_path / "trial", processes=2), firmware)
+
+
+def test_translation_changes_nothing(firmware: FirmwareImage, tmp_path: Path) -> None:
+    rig = load_rig(RIG.with_name("mains.toml")).with_changes(interval_s=10)
+    interpreted, translated = (
+        run_trial(TrialPlan(rig, 7, MINUTE_NS, tmp_path / str(n), translated=n == 1), firmware)
+        for n in (0, 1)
+    )
+    assert interpreted.trace_sha256 == translated.trace_sha256
+    assert (interpreted.verdict, interpreted.unos) == (translated.verdict, translated.unos)

@@ -12,6 +12,8 @@ from bench.uno.atmega328p import Atmega328p, Pin, SleepMode, Stop
 from bench.uno.clock import UnoClock
 from bench.uno.image import SRAM_START, FirmwareImage
 from bench.uno.marker import Marker
+from bench.uno.translation.library import Translation
+from bench.uno.workshop.defect import told_fault
 from bench.world.simulation import Appointment, Simulation
 from bench.world.trace import Trace
 
@@ -78,6 +80,7 @@ class VirtualUno:
         simulation: Simulation,
         trace: Trace,
         until_ns: int,
+        translation: Translation | None = None,
     ) -> None:
         self.name = name
         self.clock = clock
@@ -95,7 +98,7 @@ class VirtualUno:
         self._seal_cycles: list[int] = []
         self._fault: str | None = None
         self._stack_floor = image.stack_floor or SRAM_START
-        self._core = Atmega328p(image.flash, eeprom)
+        self._core = Atmega328p(image.flash, eeprom, translation)
         self._core.set_stack_floor(self._stack_floor)
         self._core.set_pin(RADIO_DIO0, False)
         self._core.watch(RADIO_SELECT)
@@ -196,7 +199,7 @@ class VirtualUno:
     def _told_fault(self) -> str:
         fault = self._core.fault
         assert fault is not None, "the core stopped for a fault and does not tell it"
-        return f"{fault.kind} at {fault.program_counter:#06x}, cycle {fault.cycle}"
+        return told_fault(self._image, fault)
 
     def _attend_pin(self, pin: Pin, high: bool) -> None:
         if pin is RADIO_RESET:
