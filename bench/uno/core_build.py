@@ -13,7 +13,7 @@ from pathlib import Path
 from cffi import FFI
 
 MODULE = "bench.uno._core"
-COMPILE_ARGUMENTS = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
+COMPILE_ARGUMENTS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-flto=auto"]
 SOURCE_FOLDER = Path(__file__).parent / "core"
 
 
@@ -37,6 +37,7 @@ def core_builder(source_folder: Path) -> FFI:
         depends=[str(source_folder / header.name) for header in sorted(SOURCE_FOLDER.glob("*.h"))],
         define_macros=[("CORE_INTERFACE", f"{core_interface()}u")],
         extra_compile_args=COMPILE_ARGUMENTS,
+        extra_link_args=["-flto=auto", "-O2"],
     )
     return builder
 

@@ -7,7 +7,7 @@
 #include "operation.h"
 
 static const struct translation_services services = {
-    io_read, io_write, io_set_bit, io_clear_bit, watchdog_restart,
+    io_read, io_write, io_set_bit, io_clear_bit, watchdog_restart, sleep_enter,
 };
 
 uint64_t core_interface(void) { return CORE_INTERFACE; }

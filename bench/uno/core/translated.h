@@ -12,6 +12,7 @@ struct translation_services {
     void (*io_set_bit)(struct core *core, uint8_t address, uint8_t bit);
     void (*io_clear_bit)(struct core *core, uint8_t address, uint8_t bit);
     void (*watchdog_restart)(struct core *core);
+    void (*sleep_enter)(struct core *core);
 };
 
 struct translation {

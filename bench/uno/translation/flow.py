@@ -13,6 +13,8 @@ from bench.uno.translation.instruction import (
     CONDITIONS,
     FLASH_WORDS,
     JUMPS,
+    MERELY_READ,
+    MERELY_WRITTEN,
     RAMEND,
     SKIPS,
     SPH,
@@ -29,8 +31,8 @@ LONGEST_BLOCK: Final = 48
 
 _RETURNS: Final = frozenset({"RET", "RETI", "IJMP"})
 _ENDS: Final = _RETURNS | JUMPS
-_IO: Final = frozenset({"IN", "OUT", "SBI", "CBI", "SBIC", "SBIS", "WDR"})
-_INTERPRETED: Final = frozenset({"ILLEGAL", "WRAP", "SLEEP", "SPM"})
+_IO: Final = frozenset({"SBI", "CBI", "SBIC", "SBIS", "WDR", "SLEEP"})
+_INTERPRETED: Final = frozenset({"ILLEGAL", "WRAP", "SPM"})
 _SIMPLE: Final = frozenset(
     (
         *(
@@ -101,8 +103,10 @@ def is_interpreted(instruction: Instruction) -> bool:
 
 def touches_io(instruction: Instruction) -> bool:
     """Whether it may move the deadline: a block ends with it."""
-    if instruction.operation in ("LDS", "STS"):
-        return is_io(instruction.k)
+    if instruction.operation in ("IN", "LDS"):
+        return is_io(instruction.k) and instruction.k not in MERELY_READ
+    if instruction.operation in ("OUT", "STS"):
+        return is_io(instruction.k) and instruction.k not in MERELY_WRITTEN
     return instruction.operation in _IO
 
 
@@ -183,7 +187,7 @@ class _Search:
         if i.operation in CALLS:
             self.entries.update((i.k, i.next))
             yield i.k
-        elif i.operation == "ICALL" or (is_interpreted(i) and goes_on(i)):
+        elif i.operation in ("ICALL", "SLEEP") or (is_interpreted(i) and goes_on(i)):
             self.entries.add(i.next)
         elif i.operation in JUMPS or i.operation in CONDITIONS:
             (self.entries if i.k <= i.address else self.targets).add(i.k)

@@ -11,6 +11,12 @@ RAMEND: Final = 0x8FF
 WORKING_REGISTERS: Final = 0x20
 SPL, SPH, SREG = 0x5D, 0x5E, 0x5F
 
+_GPIOR0, _GPIOR1, _GPIOR2, _SMCR = 0x3E, 0x4A, 0x4B, 0x53
+MERELY_READ: Final = frozenset({_GPIOR0, _GPIOR1, _GPIOR2, _SMCR})
+"""I/O registers that are memory to a read, at any time."""
+MERELY_WRITTEN: Final = {_GPIOR1: 0xFF, _GPIOR2: 0xFF, _SMCR: 0x0F}
+"""I/O registers whose write nobody notices, and the bits that exist. See data_space.c."""
+
 SKIPS: Final = frozenset({"CPSE", "SBRC", "SBRS", "SBIC", "SBIS"})
 CALLS: Final = frozenset({"CALL", "RCALL"})
 JUMPS: Final = frozenset({"JMP", "RJMP"})

@@ -117,33 +117,22 @@
                || (uint16_t)(sp - (count)) < core->stack_mark))
 #define CAN_POP(count) (!UNLIKELY((uint16_t)(sp - (SRAM_START - 1)) > RAMEND - SRAM_START + 1 - (count)))
 
-#define PUSH(d, address, spent) \
+/* Before the first of so many bytes pushed, or popped, within a block. */
+#define MAY_PUSH(count, address, spent) \
     do { \
-        if (!CAN_PUSH(1)) \
+        if (!CAN_PUSH(count)) \
             LEAVE(address, spent); \
-        data[sp--] = d; \
     } while (0)
-#define POP(d, address, spent) \
+#define MAY_POP(count, address, spent) \
     do { \
-        if (!CAN_POP(1)) \
+        if (!CAN_POP(count)) \
             LEAVE(address, spent); \
-        d = data[++sp]; \
     } while (0)
-#define PUSH_RETURN(return_address, address, spent) \
-    do { \
-        if (!CAN_PUSH(2)) \
-            LEAVE(address, spent); \
-        data[sp] = (uint8_t)(return_address); \
-        data[sp - 1] = (uint8_t)((return_address) >> 8); \
-        sp -= 2; \
-    } while (0)
-#define POP_RETURN(address, spent) \
-    do { \
-        if (!CAN_POP(2)) \
-            LEAVE(address, spent); \
-        program_counter = (data[sp + 1] << 8 | data[sp + 2]) & (FLASH_WORDS - 1); \
-        sp += 2; \
-    } while (0)
+#define PUSH(d) (data[sp--] = d)
+#define POP(d) (d = data[++sp])
+#define PUSH_RETURN(return_address) \
+    (data[sp] = (uint8_t)(return_address), data[sp - 1] = (uint8_t)((return_address) >> 8), sp -= 2)
+#define POP_RETURN() (program_counter = (data[sp + 1] << 8 | data[sp + 2]) & (FLASH_WORDS - 1), sp += 2)
 #define IN_SP(d, shift) (d = (uint8_t)(sp >> (shift)))
 #define OUT_SPH(d) (sp = (uint16_t)((sp & 0x00FF) | (d) << 8))
 #define OUT_SPL(d, address, spent) \
@@ -292,6 +281,7 @@
 #define SBI(io_address, bit) (AT(2), services->io_set_bit(core, io_address, bit))
 #define CBI(io_address, bit) (AT(2), services->io_clear_bit(core, io_address, bit))
 #define WDR() (AT(1), services->watchdog_restart(core))
+#define SLEEP() (AT(1), services->sleep_enter(core))
 
 /* ---- the function -------------------------------------------------------------------------------------- */
 

@@ -17,6 +17,7 @@ from bench.uno.translation.instruction import (
     CONDITIONS,
     FLASH_WORDS,
     JUMPS,
+    MERELY_WRITTEN,
     SKIPS,
     WORKING_REGISTERS,
     Instruction,
@@ -34,6 +35,14 @@ _TWO_REGISTERS: Final = frozenset(
 )
 _IMMEDIATE: Final = {"SUBI": "SUB", "SBCI": "SBC", "ANDI": "AND", "ORI": "OR", "CPI": "CP", "LDI": "MOV"}
 _ONE_REGISTER: Final = frozenset({"COM", "NEG", "INC", "DEC", "SWAP", "ASR", "LSR", "ROR"})
+
+_STACK_USES: Final = {
+    "PUSH": ("MAY_PUSH", 1),
+    "POP": ("MAY_POP", 1),
+    **dict.fromkeys(("CALL", "RCALL", "ICALL"), ("MAY_PUSH", 2)),
+    **dict.fromkeys(("RET", "RETI"), ("MAY_POP", 2)),
+}
+"""Which check an instruction needs, and for how many bytes."""
 
 
 def write_source(flash: bytes, checksum: int) -> str:
@@ -106,8 +115,11 @@ class _PartWriter:
             yield f"enter_{block.address}: if (UNLIKELY(left <= {block.within})) goto leave;"
         yield f"at_{block.address}:;"
         spent = 0
+        checked = _checked_stack_uses(block)
         instructions = iter(enumerate(block.instructions, 1))
         for following, i in instructions:
+            if i.address in checked:
+                yield f"{checked[i.address]}, {i.address}, {spent});"
             if is_interpreted(i):
                 yield f"LEAVE({i.address}, {spent});"
                 return
@@ -132,7 +144,7 @@ class _PartWriter:
                 yield self._go(i.k, spent + i.cycles)
                 return
             elif i.operation in CALLS:
-                yield f"PUSH_RETURN({i.next}, {i.address}, {spent}); {self._go(i.k, spent + i.cycles)}"
+                yield f"PUSH_RETURN({i.next}); {self._go(i.k, spent + i.cycles)}"
                 return
             elif i.operation in _INDIRECT:
                 yield _INDIRECT[i.operation](i, spent)
@@ -152,6 +164,21 @@ class _PartWriter:
         if address not in self._own:
             return f"DEPART({address}, {spent});"
         return f"SPEND({spent}); GO(at_{address}, {address}, {block.within});"
+
+
+def _checked_stack_uses(block: Block) -> dict[int, str]:
+    """By the first instruction of each run of pushes, or of pops: the beginning of the check for the run."""
+    runs: list[tuple[int, str, int]] = []
+    going_on = ""
+    for i in block.instructions:
+        kind, count = _STACK_USES.get(i.operation, ("", 0))
+        if kind and kind == going_on:
+            runs[-1] = runs[-1][0], kind, runs[-1][2] + count
+        elif kind:
+            runs.append((i.address, kind, count))
+        if kind or i.operation in ("OUT_SPL", "OUT_SPH"):
+            going_on = kind
+    return {address: f"{kind}({count}" for address, kind, count in runs}
 
 
 def _skip_condition(i: Instruction) -> str:
@@ -174,20 +201,17 @@ def _ijmp(_: Instruction, spent: int) -> str:
 
 def _icall(i: Instruction, spent: int) -> str:
     return (
-        f"PUSH_RETURN({i.next}, {i.address}, {spent}); SPEND({spent + 3}); "
+        f"PUSH_RETURN({i.next}); SPEND({spent + 3}); "
         f"program_counter = PAIR({_Z}) & (FLASH_WORDS - 1); goto dispatch;"
     )
 
 
-def _ret(i: Instruction, spent: int) -> str:
-    return f"POP_RETURN({i.address}, {spent}); SPEND({spent + 4}); goto dispatch;"
+def _ret(_: Instruction, spent: int) -> str:
+    return f"POP_RETURN(); SPEND({spent + 4}); goto dispatch;"
 
 
-def _reti(i: Instruction, spent: int) -> str:
-    return (
-        f"POP_RETURN({i.address}, {spent}); SPEND({spent}); INTERRUPTS_ENABLED(program_counter, 4); "
-        f"SPEND(4); goto dispatch;"
-    )
+def _reti(_: Instruction, spent: int) -> str:
+    return f"POP_RETURN(); SPEND({spent}); INTERRUPTS_ENABLED(program_counter, 4); SPEND(4); goto dispatch;"
 
 
 _INDIRECT: Final[dict[str, Callable[[Instruction, int], str]]] = {
@@ -209,7 +233,7 @@ def _io(i: Instruction) -> str:
         case "SBI" | "CBI":
             return f"{i.operation}({i.k}, {i.b})"
         case _:
-            return "WDR()"
+            return f"{i.operation}()"
 
 
 def _operation(i: Instruction, spent: int) -> str:
@@ -230,10 +254,11 @@ def _operation(i: Instruction, spent: int) -> str:
             return f"{name}(r{i.d}, r{i.d + 1}, {i.k});"
         case "BST" | "BLD":
             return f"{name}(r{i.d}, {i.b});"
-        case "LDS":
+        case "LDS" | "IN":
             return f"r{i.d} = r{i.k};" if i.k < WORKING_REGISTERS else f"r{i.d} = data[{i.k}];"
-        case "STS":
-            return f"r{i.k} = r{i.d};" if i.k < WORKING_REGISTERS else f"data[{i.k}] = r{i.d};"
+        case "STS" | "OUT":
+            bits = MERELY_WRITTEN.get(i.k, 0xFF)
+            return f"r{i.k} = r{i.d};" if i.k < WORKING_REGISTERS else f"data[{i.k}] = r{i.d} & {bits};"
         case "LPM_R0":
             return "LOAD_PROGRAM(r0);"
         case "LPM":
@@ -241,7 +266,7 @@ def _operation(i: Instruction, spent: int) -> str:
         case "LPM_INC":
             return f"LOAD_PROGRAM_INCREMENT(r{i.d});"
         case "PUSH" | "POP":
-            return f"{name}(r{i.d}, {here});"
+            return f"{name}(r{i.d});"
         case "IN_SREG":
             return f"IN_SREG(r{i.d});"
         case "IN_SPL":

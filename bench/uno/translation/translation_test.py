@@ -139,7 +139,8 @@ def interrupted_program(seed: bytes, choice: int) -> bytes:
             ("TIMSK2", chance.choice((0, 1))),
             ("PCMSK2", 0xFF),
             ("PCICR", 4),
-            ("SMCR", 1),
+            ("SMCR", chance.choice((1, 1, 0, 3, 7))),
+            ("GPIOR2", chance.randrange(256)),
         )
     ]
     body = program(seed, branching=False)[4 * 2 : -FINAL_JUMP_BYTES]
@@ -148,7 +149,7 @@ def interrupted_program(seed: bytes, choice: int) -> bytes:
         "rjmp start\nnop\n"
         + "rjmp handler\nnop\n" * (VECTORS - 1)
         + f"handler:{HANDLER}start:{''.join(setup)}again:\nldi r16,5\nout SPH,r16\nldi r16,0\nout SPL,r16\n"
-        + f"cpse r0,r1\nsleep\nsei\n.word {words}\nsei\njmp again\n"
+        + f"wdr\ncpse r0,r1\nsleep\nin r17,SMCR\nsei\n.word {words}\nsei\njmp again\n"
     )
 
 
