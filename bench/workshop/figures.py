@@ -87,23 +87,23 @@ def _speed_fields(row: SpeedRow) -> dict[str, Any]:
 
 
 def _speed_table(rows: list[SpeedRow]) -> Table:
-    table = Table("workload", "engine", title=host())
-    for heading in ("simulated MHz", "times real time", "times simavr"):
+    notes = [f"{row.workload}, {row.engine}: {row.note}" for row in rows if row.note]
+    table = Table(title=host(), caption="\n".join(notes), caption_justify="left")
+    for heading in ("workload", "engine"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("simulated MHz", "x real time", "x simavr"):
         table.add_column(heading, justify="right")
-    table.add_column("note")
-    before = ""
     for row in rows:
-        if row.workload != before:
+        first_of_workload = row.engine is rows[0].engine
+        if first_of_workload:
             table.add_section()
         table.add_row(
-            row.workload if row.workload != before else "",
+            row.workload if first_of_workload else "",
             row.engine.value,
             _rounded(row.simulated_mhz, 0),
             _rounded(row.times_real_time, 0),
             _rounded(row.ratio_to_simavr, 1),
-            row.note,
         )
-        before = row.workload
     return table
 
 
