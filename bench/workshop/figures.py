@@ -88,10 +88,10 @@ def _speed_fields(row: SpeedRow) -> dict[str, Any]:
 
 def _speed_table(rows: list[SpeedRow]) -> Table:
     notes = [f"{row.workload}, {row.engine}: {row.note}" for row in rows if row.note]
-    table = Table(title=host(), caption="\n".join(notes), caption_justify="left")
+    table = Table(title=f"simulated MHz on {host()}", caption="\n".join(notes), caption_justify="left")
     for heading in ("workload", "engine"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("simulated MHz", "x real time", "x simavr"):
+    for heading in ("MHz", "x real time", "x simavr"):
         table.add_column(heading, justify="right")
     for row in rows:
         first_of_workload = row.engine is rows[0].engine
