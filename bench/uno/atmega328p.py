@@ -19,7 +19,11 @@ CLOCK_HZ: Final = 16_000_000
 FLASH_BYTES: Final = 32 * 1024
 EEPROM_BYTES: Final = 1024
 DATA_SPACE_BYTES: Final = 0x900
-ANALOG_CHANNELS: Final = 8
+AIN0: Final = 8
+"""Analog channel of the comparator's plus input, pin PD6; channels 0 to 7 are those of the ADC."""
+AIN1: Final = 9
+"""Its minus input, pin PD7."""
+ANALOG_CHANNELS: Final = 10
 MAX_CYCLE: Final = (1 << 64) - 2
 _NEVER: Final = (1 << 64) - 1
 _UV_LIMIT: Final = 1_000_000_000

@@ -125,8 +125,8 @@ def test_bad_requests_are_named() -> None:
     chip.schedule_edges(Pin.PD3, [200], first_high=True)
     with pytest.raises(CoreError, match="edge of PD3 at cycle 200: must ascend and be 201 or later"):
         chip.schedule_edges(Pin.PD3, [200], first_high=True)
-    with pytest.raises(CoreError, match="analog channel 8"):
-        chip.set_analog(8, [])
+    with pytest.raises(CoreError, match="analog channel 10"):
+        chip.set_analog(10, [])
     with pytest.raises(CoreError, match="ascend"):
         chip.set_analog(0, [AnalogSegment(5, 0), AnalogSegment(5, 0)])
     with pytest.raises(CoreError, match="microvolts"):

@@ -4,7 +4,7 @@
 enum {
     SAMPLE_FIRST = 27, COMPLETE_FIRST = 50, SAMPLE_NORMAL = 3, COMPLETE_NORMAL = 26,
     SAMPLE_TRIGGERED = 4, COMPLETE_TRIGGERED = 27, TRIGGER_SYNCHRONISATION = 3,
-    REFERENCE_INTERNAL = 0xC0, BANDGAP_UV = 1100000, SUPPLY_UV = 5000000,
+    REFERENCE_INTERNAL = 0xC0,
     CHANNEL_TEMPERATURE = 8, CHANNEL_BANDGAP = 14, TEMPERATURE_25C_UV = 314000, /* table 24-2 */
     FULL_SCALE = 1024,
 };
@@ -50,7 +50,7 @@ static int64_t reference_uv(const struct adc *adc)
 static int64_t input_uv(const struct core *core)
 {
     uint8_t channel = core->adc.latched & ADMUX_MUX;
-    if (channel < ANALOG_CHANNELS)
+    if (channel < ADC_PINS)
         return analog_microvolts(core, channel, core->now);
     if (channel == CHANNEL_TEMPERATURE)
         return TEMPERATURE_25C_UV;
@@ -103,7 +103,8 @@ void adc_event(struct core *core)
 bool adc_listens(const struct core *core, enum adc_trigger source)
 {
     const uint8_t armed = ADCSRA_ADEN | ADCSRA_ADATE;
-    return (core->adc.control_a & armed) == armed && !(core->data[PRR] & PRR_PRADC) && (core->adc.control_b & ADCSRB_ADTS) == source;
+    return (core->adc.control_a & armed) == armed && !(core->data[PRR] & PRR_PRADC)
+        && (core->adc.control_b & ADCSRB_ADTS) == source;
 }
 
 /* Rising flag of the trigger source: resets the prescaler, so that the delay is fixed (24.4). */
@@ -190,6 +191,7 @@ void adc_write(struct core *core, uint8_t address, uint8_t value)
     refresh_request(core);
     timer_synchronise_all(core); /* a timer may have become, or ceased to be, the trigger */
     timer_reschedule_all(core);
+    comparator_look(core);
 }
 
 void adc_reset(struct core *core)

@@ -3,7 +3,7 @@
 
 enum {
     TABLE_BITS = 12, TABLE_SIZE = 1 << TABLE_BITS, QUARTER = TABLE_SIZE / 4, ONE_BITS = 30,
-    FRACTION_BITS = 16, SUPPLY_UV = 5000000,
+    FRACTION_BITS = 16,
 };
 
 static const int64_t HALF_PI = 1686629713; /* pi/2 * 2^30 */
@@ -52,14 +52,36 @@ static const struct analog_segment *segment_at(const struct segment_queue *queue
     return begun ? &queue->segments[begun - 1] : NULL;
 }
 
+/* AIN0 is PD6, AIN1 is PD7; ADC6 and ADC7 have no digital side. */
+static bool digital_level(const struct core *core, uint8_t channel)
+{
+    if (channel < 6)
+        return gpio_level(core, (uint8_t)PIN(PORT_C, channel));
+    return channel >= ANALOG_AIN0 && gpio_level(core, (uint8_t)PIN(PORT_D, 6 + channel - ANALOG_AIN0));
+}
+
 /* A pin without an analog source carries its digital level. */
 int64_t analog_microvolts(const struct core *core, uint8_t channel, uint64_t cycle)
 {
     const struct analog_segment *segment = segment_at(&core->analog[channel], cycle);
-    if (!segment) {
-        bool high = channel < 6 && gpio_level(core, (uint8_t)PIN(PORT_C, channel));
-        return high ? SUPPLY_UV : 0;
-    }
+    if (!segment)
+        return digital_level(core, channel) ? SUPPLY_UV : 0;
     uint64_t phase = segment->phase + segment->phase_step * (cycle - segment->from_cycle);
     return segment->offset_uv + ((segment->amplitude_uv * sine(phase) + (1 << (ONE_BITS - 1))) >> ONE_BITS);
+}
+
+/* The steepest slope of a sine is 2 pi amplitudes a turn; 7 covers the table's too. */
+struct analog_pace analog_pace_of(const struct core *core, uint8_t channel, uint64_t cycle)
+{
+    const struct segment_queue *queue = &core->analog[channel];
+    const struct analog_segment *segment = segment_at(queue, cycle);
+    const struct analog_segment *following = segment ? segment + 1 : queue->segments;
+    bool more = queue->count && following < queue->segments + queue->count;
+    struct analog_pace pace = {0, more ? following->from_cycle : NEVER};
+    if (segment) {
+        uint64_t amplitude = (uint64_t)(segment->amplitude_uv < 0 ? -segment->amplitude_uv : segment->amplitude_uv);
+        uint64_t forward = segment->phase_step, backward = -forward;
+        pace.fastest = (unsigned __int128)7 * amplitude * (forward < backward ? forward : backward);
+    }
+    return pace;
 }

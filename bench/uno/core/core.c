@@ -257,6 +257,8 @@ bool core_set_analog(struct core *core, uint8_t channel, const struct analog_seg
         return false;
     memcpy(queue->segments + queue->count, segments, count * sizeof *segments);
     queue->count += count;
+    core->now = core->cycle;
+    comparator_look(core);
     return true;
 }
 

@@ -18,7 +18,9 @@
 
 enum {
     FLASH_BYTES = 0x8000, FLASH_WORDS = FLASH_BYTES / 2, EEPROM_BYTES = 1024,
-    PORT_COUNT = 3, PIN_COUNT = PORT_COUNT * 8, ANALOG_CHANNELS = 8, SYNCHRONISER_DEPTH = 16,
+    PORT_COUNT = 3, PIN_COUNT = PORT_COUNT * 8, SYNCHRONISER_DEPTH = 16,
+    ADC_PINS = 8, ANALOG_AIN0 = ADC_PINS, ANALOG_AIN1, ANALOG_CHANNELS, /* channels of analog.c: the ADC's pins first */
+    BANDGAP_UV = 1100000, SUPPLY_UV = 5000000,
 };
 
 /* A pin is port * 8 + bit, ports in the order B, C, D. */
@@ -27,7 +29,8 @@ enum port_index { PORT_B, PORT_C, PORT_D };
 
 enum event {
     EVENT_TIMER0, EVENT_TIMER1, EVENT_TIMER2, EVENT_USART_TRANSMIT, EVENT_USART_RECEIVE, EVENT_SPI, EVENT_ADC,
-    EVENT_EEPROM, EVENT_WATCHDOG, EVENT_EDGE, EVENT_SYNCHRONISER, EVENT_TWI, EVENT_COUNT,
+    EVENT_EEPROM, EVENT_WATCHDOG, EVENT_EDGE, EVENT_SYNCHRONISER, EVENT_TWI,
+    EVENT_COMPARATOR, EVENT_COUNT,
 };
 
 enum sleep_mode {
@@ -100,6 +103,8 @@ struct eeprom {
 struct watchdog { uint64_t change_until, origin; uint8_t control; };
 struct twi { uint8_t bit_rate, status, address, address_mask, data, control; bool owned; };
 
+struct comparator { uint8_t control; bool above, output; /* ACO, a little later */ };
+
 struct edge_queue { uint64_t *cycles; size_t head, count, capacity; bool next_high; };
 struct segment_queue { struct analog_segment *segments; size_t count, capacity; };
 struct byte_queue { uint8_t *bytes; size_t head, count, capacity; };
@@ -142,6 +147,7 @@ struct core {
     struct eeprom eeprom;
     struct watchdog watchdog;
     struct twi twi;
+    struct comparator comparator;
     uint8_t mark_code, uart_byte; uint16_t mark_argument;
     struct fault fault;
 
@@ -199,7 +205,7 @@ void reset_begin(struct core *core, enum reset_cause cause, uint64_t start_up_cy
 /* gpio.c */
 enum {
     SIGNAL_INT0 = 1, SIGNAL_INT1 = 2, SIGNAL_PCINT0 = 4, SIGNAL_PCINT1 = 8, SIGNAL_PCINT2 = 16,
-    SIGNAL_CAPTURE = 32, SIGNAL_T0 = 64, SIGNAL_T1 = 128,
+    SIGNAL_CAPTURE = 32, SIGNAL_T0 = 64, SIGNAL_T1 = 128, SIGNAL_COMPARATOR_LOW = 256, SIGNAL_COMPARATOR_HIGH = 512,
 };
 void gpio_reset(struct core *core);
 uint8_t gpio_read_pins(const struct core *core, enum port_index port);
@@ -218,6 +224,7 @@ static inline bool gpio_level(const struct core *core, uint8_t pin)
 /* external_interrupt.c */
 void external_interrupt_pins_changed(struct core *core, enum port_index port, uint8_t before, uint8_t after);
 void external_interrupt_synchronise(struct core *core, uint16_t signals, uint32_t delay);
+void external_interrupt_capture_edge(struct core *core, bool high);
 void external_interrupt_event(struct core *core);
 void external_interrupt_refresh(struct core *core);
 void external_interrupt_clock_stopped(struct core *core);
@@ -271,7 +278,19 @@ bool adc_listens(const struct core *core, enum adc_trigger source);
 void adc_sleep_entered(struct core *core);
 void adc_clock_resumed(struct core *core, uint64_t stopped_cycles);
 int64_t analog_microvolts(const struct core *core, uint8_t channel, uint64_t cycle);
+/* A voltage changes by no more than `fastest`, in 2^-64 uV per cycle, until the cycle `until`. */
+struct analog_pace { unsigned __int128 fastest; uint64_t until; };
+struct analog_pace analog_pace_of(const struct core *core, uint8_t channel, uint64_t cycle);
 void analog_prepare(void);
+
+/* comparator.c */
+void comparator_reset(struct core *core);
+uint8_t comparator_read(const struct core *core);
+void comparator_write(struct core *core, uint8_t value);
+void comparator_look(struct core *core);
+void comparator_pins_changed(struct core *core, enum port_index port, uint8_t changed);
+void comparator_output(struct core *core, bool high);
+void comparator_acknowledge(struct core *core);
 
 /* eeprom.c */
 void eeprom_reset(struct core *core, enum reset_cause cause);

@@ -30,6 +30,7 @@ static uint8_t peripheral_read(struct core *core, uint8_t address)
     case SPL: return (uint8_t)core->stack_pointer;
     case SPH: return (uint8_t)(core->stack_pointer >> 8);
     case SREG: return cpu_status_register(core);
+    case ACSR: return comparator_read(core);
     case WDTCSR: return watchdog_read(core);
     case ADCL: case ADCH: case ADCSRA: case ADCSRB: case ADMUX: return adc_read(core, address);
     case TWBR: case TWSR: case TWAR: case TWDR: case TWCR: case TWAMR: return twi_read(core, address);
@@ -118,7 +119,7 @@ static void peripheral_write(struct core *core, uint8_t address, uint8_t value)
     case GPIOR1: case GPIOR2: case OSCCAL: case DIDR0: case DIDR1: core->data[address] = value; break;
     case EECR: case EEDR: case EEARL: case EEARH: eeprom_write(core, address, value); break;
     case SPCR: case SPSR: case SPDR: spi_write(core, address, value); break;
-    case ACSR: core->data[ACSR] = value & 0xCF; break;
+    case ACSR: comparator_write(core, value); break;
     case SMCR: core->data[SMCR] = value & 15; break;
     case MCUSR: core->reset_status &= value; break;
     case MCUCR: core->data[MCUCR] = value & MCUCR_PUD; gpio_refresh(core); break;

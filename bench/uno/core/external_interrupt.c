@@ -44,6 +44,9 @@ static void apply(struct core *core, uint16_t signals)
         external_interrupt_refresh(core);
     if (core->external_flags & ~before & SIGNAL_INT0)
         adc_trigger(core, ADC_INT0);
+    const uint16_t comparator = SIGNAL_COMPARATOR_LOW | SIGNAL_COMPARATOR_HIGH;
+    if (signals & comparator && (signals & comparator) != comparator)
+        comparator_output(core, signals & SIGNAL_COMPARATOR_HIGH);
     if (signals & SIGNAL_CAPTURE)
         timer_capture(core);
     if (signals & SIGNAL_T0)
@@ -138,7 +141,7 @@ static void withdraw_capture(struct core *core)
 
 /* The input of the capture unit has changed. The noise canceler lets a level through that was sampled four times, and
  * the edge detector sees that. */
-static void capture_edge(struct core *core, bool high)
+void external_interrupt_capture_edge(struct core *core, bool high)
 {
     uint8_t control = core->timer[1].control_b;
     bool cancels = control & TCCR1B_ICNC1;
@@ -155,8 +158,8 @@ static void capture_edge(struct core *core, bool high)
 /* Pins the timers listen to: ICP1 is PB0, T0 is PD4, T1 is PD5. */
 static void timer_edges(struct core *core, enum port_index port, uint8_t changed, uint8_t after)
 {
-    if (port == PORT_B && changed & 1)
-        capture_edge(core, after & 1);
+    if (port == PORT_B && changed & 1 && !(core->comparator.control & ACSR_ACIC))
+        external_interrupt_capture_edge(core, after & 1);
     if (port != PORT_D)
         return;
     for (int n = 0; n < 2; n++) {
@@ -183,4 +186,5 @@ void external_interrupt_pins_changed(struct core *core, enum port_index port, ui
     }
     if (port == PORT_D)
         external_interrupt_refresh(core);
+    comparator_pins_changed(core, port, changed);
 }

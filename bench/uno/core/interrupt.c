@@ -30,6 +30,7 @@ static void acknowledge(struct core *core, enum vector vector)
     case VECTOR_SPI_STC: spi_acknowledge(core); break;
     case VECTOR_USART_TX: usart_acknowledge(core); break;
     case VECTOR_ADC: adc_acknowledge(core); break;
+    case VECTOR_ANALOG_COMP: comparator_acknowledge(core); break;
     default: break; /* level interrupts: the flag goes when its cause goes */
     }
 }

@@ -56,4 +56,5 @@ void power_reduction_write(struct core *core, uint8_t value)
     if (after & PRR_PRUSART0)
         core->usart.receiving_spoilt = true;
     timer_reschedule_all(core);
+    comparator_look(core);
 }

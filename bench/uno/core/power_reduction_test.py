@@ -3,7 +3,7 @@
 import pytest
 
 from bench.uno.atmega328p import Pin, Stop
-from bench.uno.core.assembly import boot, chip_with, marks
+from bench.uno.core.assembly import boot, marks
 
 PRADC, PRUSART0, PRSPI, PRTIM1, PRTIM0, PRTIM2, PRTWI = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40, 0x80
 SPSR, SPIF, PRR = 0x4D, 0x80, 0x64

@@ -63,5 +63,6 @@ void reset_begin(struct core *core, enum reset_cause cause, uint64_t start_up_cy
     eeprom_reset(core, cause);
     watchdog_reset(core);
     gpio_reset(core);
+    comparator_reset(core);
     core->deadline = 0;
 }

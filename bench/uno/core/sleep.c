@@ -37,7 +37,8 @@ static uint32_t start_up_cycles(const struct core *core)
 static bool freezes(enum event event, uint8_t mode)
 {
     switch (event) {
-    case EVENT_USART_TRANSMIT: case EVENT_SPI: case EVENT_TWI: case EVENT_SYNCHRONISER: return true;
+    case EVENT_USART_TRANSMIT: case EVENT_SPI: case EVENT_TWI: case EVENT_SYNCHRONISER: case EVENT_COMPARATOR:
+        return true;
     case EVENT_ADC: return mode != SLEEP_ADC_NOISE_REDUCTION;
     default: return false;
     }
@@ -72,6 +73,7 @@ static void start_io_clock(struct core *core)
     if (core->sleep_mode != SLEEP_ADC_NOISE_REDUCTION && !(core->data[PRR] & PRR_PRADC))
         adc_clock_resumed(core, stopped);
     timer_clock_resumed(core, stopped);
+    comparator_look(core);
 }
 
 /* SLEEP with SE set. Modes 4 and 5 are reserved and do nothing. */
