@@ -3,7 +3,7 @@
 import enum
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -70,6 +70,10 @@ def uno() -> None:
 @app.command()
 def run(
     image: Annotated[Path, typer.Argument(help="Intel HEX, ELF, or a sketch (.ino).", metavar="IMAGE")],
+    library: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of Arduino libraries that a sketch needs; repeatable.", metavar="DIR"),
+    ] = None,
     seconds: Annotated[
         str | None, typer.Option(help="Virtual time to run; without it until interrupted.", metavar="S")
     ] = None,
@@ -112,7 +116,7 @@ def run(
 ) -> None:
     """Run an Arduino image. Exits with 1 and says why when the firmware or something around it fails."""
     try:
-        firmware = with_readable_names(_loaded(image))
+        firmware = with_readable_names(_loaded(image, library or ()))
         until_cycle = _cycles(seconds)
         translation = translate(firmware.flash) if translated else None
         chip = InspectedAtmega328p(firmware.flash, _read_eeprom(eeprom), translation)
@@ -163,8 +167,8 @@ def _tell(sentence: str) -> None:
     print(f"bench: {sentence}", file=sys.stderr, flush=True)
 
 
-def _loaded(path: Path) -> FirmwareImage:
-    return build_sketch(path) if path.suffix == ".ino" else load_image(path)
+def _loaded(path: Path, libraries: Sequence[Path]) -> FirmwareImage:
+    return build_sketch(path, libraries) if path.suffix == ".ino" else load_image(path)
 
 
 def _cycles(seconds: str | None) -> int:

@@ -25,14 +25,18 @@ _COMMENT: Final = re.compile(r'"(?:\\.|[^"\\])*"|/\*.*?\*/|//[^\n]*', re.DOTALL)
 
 
 def build_sketch(sketch: Path, libraries: Sequence[Path] = ()) -> FirmwareImage:
-    """The image of a `.ino` file; `libraries` are folders of more libraries. Raises BuildError."""
+    """The image of a `.ino` file and the sources beside it; `libraries` are folders of more libraries.
+
+    Raises BuildError.
+    """
     try:
         text = sketch.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BuildError(f"{sketch}: cannot be read as a sketch: {error}") from error
     source = with_prototypes(text, sketch.name)
     folders = list(_library_folders(text, (*libraries, BUNDLED)))
-    sources = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in _SOURCES]
+    found = [*sketch.parent.glob("*"), *(path for folder in folders for path in sorted(folder.rglob("*")))]
+    sources = [path for path in found if path.suffix in _SOURCES]
     includes = [inner for folder in folders for inner in (folder, folder / "utility") if inner.is_dir()]
     return build_arduino_image(
         sketch.stem, [_written(source, sketch.stem), *sources], [sketch.parent, *includes]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.uno.atmega328p import CLOCK_HZ, Pin, Stop
+from bench.uno.atmega328p import CLOCK_HZ, Atmega328p, Pin, Stop
 from bench.uno.build import ARDUINO, BuildError
 from bench.uno.image import FirmwareImage
 from bench.uno.workshop.board import AnalogSignal, Board, PulseTrain
@@ -270,3 +270,25 @@ def test_a_sketch_that_does_not_compile_is_told_with_its_line(sketch: Sketch) ->
 def test_a_sketch_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"none\.ino: cannot be read"):
         build_sketch(tmp_path / "none.ino")
+
+
+def test_a_library_of_ones_own_and_sources_beside_the_sketch_are_built(tmp_path: Path) -> None:
+    library, sketch = tmp_path / "libraries/Doubler", tmp_path / "Twice"
+    library.mkdir(parents=True)
+    sketch.mkdir()
+    (library / "Doubler.h").write_text("#pragma once\nint doubled(int);\n")
+    (library / "Doubler.cpp").write_text('#include "Doubler.h"\nint doubled(int x) { return 2 * x; }\n')
+    (sketch / "more.cpp").write_text("int beside(int x) { return x + 1; }\n")
+    (sketch / "Twice.ino").write_text(
+        "#include <Doubler.h>\nint beside(int);\n"
+        "void setup() { Serial.begin(9600); Serial.println(beside(doubled(21))); }\nvoid loop() {}\n"
+    )
+    image = build_sketch(sketch / "Twice.ino", [tmp_path / "libraries"])
+    with pytest.raises(BuildError, match=r"Doubler\.h"):
+        build_sketch(sketch / "Twice.ino")
+    chip = Atmega328p(image.flash)
+    said = bytearray()
+    while (stop := chip.run(CLOCK_HZ)) is Stop.UART:
+        said.append(chip.uart_byte)
+    assert stop is Stop.LIMIT
+    assert said == b"43\r\n"
