@@ -91,7 +91,8 @@ def _speed_table(rows: list[SpeedRow]) -> Table:
     table = Table(title=f"simulated MHz on {host()}", caption="\n".join(notes), caption_justify="left")
     for heading in ("workload", "engine"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("MHz", "x real time", "x simavr"):
+    table.add_column("MHz", justify="right", no_wrap=True)
+    for heading in ("x real time", "x simavr"):
         table.add_column(heading, justify="right")
     for row in rows:
         first_of_workload = row.engine is rows[0].engine
