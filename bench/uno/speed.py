@@ -136,7 +136,7 @@ def measure(runs: int = 5, divisor: int = 1) -> list[SpeedRow]:
 
 def workloads(divisor: int = 1) -> list[Workload]:
     """What is run, built by avr-gcc where it is not in the cache."""
-    sleeper = build_sketch(SOURCES / "sleeper.ino")
+    sleeper = build_sketch(SOURCES / "sleeper/sleeper.ino")
     metering_s = max(1, _METERING_S // divisor)
     return [
         Workload(
