@@ -152,7 +152,7 @@ def workloads(divisor: int = 1) -> list[Workload]:
         # Arduino's core leaves Timer1 and Timer2 in phase correct PWM, of which simavr makes an event each
         # timer clock (DIFFERENCES.md). A sketch as it is meets that; the one without is the fair comparison.
         Workload("Arduino sleeper, Timer0", sleeper, _amount(_WAKE_UPS // divisor, 0)),
-        Workload("Arduino sleeper, all timers", sleeper, _amount(_WAKE_UPS_ALL_TIMERS // divisor, 1)),
+        Workload("Arduino sleeper, Timer0-2", sleeper, _amount(_WAKE_UPS_ALL_TIMERS // divisor, 1)),
         Workload(
             "metering sleeper, 4 S0",
             build_firmware(),

@@ -94,7 +94,7 @@ def test_the_seals_are_those_of_ascon(rows: list[SpeedRow]) -> None:
     assert by_engine(rows, "Ascon-AEAD128")[Engine.INTERPRETER].result == sealed.hex()
 
 
-@pytest.mark.parametrize(("name", "wake_ups"), [("Timer0", 1000), ("all timers", 50)])
+@pytest.mark.parametrize(("name", "wake_ups"), [("Timer0", 1000), ("Timer0-2", 50)])
 def test_the_sleeper_wakes_by_the_tick_of_timer0(rows: list[SpeedRow], name: str, wake_ups: int) -> None:
     cycles = by_engine(rows, f"Arduino sleeper, {name}")[Engine.INTERPRETER].cycles
     assert cycles is not None
