@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.uno.build import BuildError
-from bench.uno.speed import SpeedError, SpeedRow, host
-from bench.uno.speed import measure as measure_speed
-from bench.uno.timing import TimingError, TimingRow
-from bench.uno.timing import measure as measure_timing
+from bench.uno.proof.speed import SpeedError, SpeedRow, host
+from bench.uno.proof.speed import measure as measure_speed
+from bench.uno.proof.timing import TimingError, TimingRow
+from bench.uno.proof.timing import measure as measure_timing
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

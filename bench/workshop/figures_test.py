@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bench.uno.build import BuildError
-from bench.uno.speed import Engine, SpeedError, SpeedRow
-from bench.uno.timing import TimingError, TimingRow
+from bench.uno.proof.speed import Engine, SpeedError, SpeedRow
+from bench.uno.proof.timing import TimingError, TimingRow
 from bench.workshop import figures
 from bench.workshop.command import app
 

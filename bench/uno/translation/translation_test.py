@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from bench.uno.atmega328p import Atmega328p, CoreError, Pin, Stop
 from bench.uno.build import build_firmware
 from bench.uno.core.assembly import assemble
+from bench.uno.proof.random_program import UNIT_BYTES, program
 from bench.uno.provisioning import Provisioning, eeprom_image
-from bench.uno.random_program import UNIT_BYTES, program
 from bench.uno.translation import library
 from bench.uno.translation.library import Translation, translate
 

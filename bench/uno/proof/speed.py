@@ -3,7 +3,7 @@
 All run the same images on this host, one after the other, several times in turn. Time is the CPU time of the
 process that runs the firmware, from the firmware's first mark (GPIOR0 = 1) to its last (GPIOR0 = 2): not
 building, translating or starting. simavr (GPL) is a process of its own, built at run time against the Debian
-package libsimavr-dev and tuned: see `speed/simavr_runner.c`.
+package libsimavr-dev and tuned: see `workloads/simavr_runner.c`.
 """
 
 import enum
@@ -21,12 +21,12 @@ from typing import Final
 from bench.uno.atmega328p import CLOCK_HZ, EEPROM_BYTES, MAX_CYCLE, Atmega328p, Pin, Stop
 from bench.uno.build import build_firmware, build_library_image
 from bench.uno.image import FirmwareImage
-from bench.uno.lockstep import Simavr
+from bench.uno.proof.lockstep import Simavr
 from bench.uno.provisioning import Provisioning, eeprom_image
 from bench.uno.translation.library import translate
 from bench.uno.workshop.sketch import build_sketch
 
-SOURCES: Final = Path(__file__).parent / "speed"
+SOURCES: Final = Path(__file__).parent / "workloads"
 RUNNER_SOURCE: Final = SOURCES / "simavr_runner.c"
 SIMAVR_ABSENT: Final = (
     "simavr is not installed; install it with: apt-get install gcc libsimavr-dev libsimavr2 libelf-dev"

@@ -15,11 +15,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.uno import build, timing
+from bench.uno import build
 from bench.uno.image import FirmwareImage
-from bench.uno.lockstep import Comparison, Difference, Simavr, Start, compare_free, compare_guided, our_course
+from bench.uno.proof import timing
+from bench.uno.proof.lockstep import (
+    Comparison,
+    Difference,
+    Simavr,
+    Start,
+    compare_free,
+    compare_guided,
+    our_course,
+)
+from bench.uno.proof.random_program import UNIT_BYTES, program
 from bench.uno.provisioning import Provisioning, eeprom_image
-from bench.uno.random_program import UNIT_BYTES, program
 from bench.uno.workshop.sketch import build_sketch
 
 pytestmark = [

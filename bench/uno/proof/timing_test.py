@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.uno import timing
-from bench.uno.timing import Probes, TimingError, TimingRow, measure
-from bench.uno.timing_instruction import CASES
+from bench.uno.proof import timing
+from bench.uno.proof.timing import Probes, TimingError, TimingRow, measure
+from bench.uno.proof.timing_instruction import CASES
 
 pytestmark = pytest.mark.skipif(
     shutil.which("avr-gcc") is None, reason="needs the Debian packages gcc-avr, avr-libc and binutils-avr"

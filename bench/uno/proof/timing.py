@@ -1,6 +1,6 @@
 """What the emulated chip takes for each operation, against the datasheet: `measure()`.
 
-Each row is measured by firmware on the core itself. The probes in `timing/` are whole flash images that would
+Each row is measured by firmware on the core itself. The probes in `probes/` are whole flash images that would
 run on a Uno just so; they tell instants by writing GPIOR0, and the cycle of such a mark is exact. What lies
 between two marks besides the operation is known instruction by instruction, and is subtracted. Every figure
 of the datasheet is worked out here from its formula, never from the core.
@@ -17,9 +17,9 @@ from typing import Final
 
 from bench.uno.atmega328p import Atmega328p, Fault, Stop
 from bench.uno.core.assembly import assemble
-from bench.uno.timing_instruction import CASES, Case
+from bench.uno.proof.timing_instruction import CASES, Case
 
-PROBES: Final = Path(__file__).parent / "timing"
+PROBES: Final = Path(__file__).parent / "probes"
 
 HANDLER_CYCLES: Final = 8
 """From a flag to the end of the handler's mark with the CPU on NOPs: entry 4, JMP 3, OUT 1."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.uno import build, speed
-from bench.uno.lockstep import Simavr
-from bench.uno.speed import Engine, Outcome, SpeedError, SpeedRow, check_same_work
+from bench.uno import build
+from bench.uno.proof import speed
+from bench.uno.proof.lockstep import Simavr
+from bench.uno.proof.speed import Engine, Outcome, SpeedError, SpeedRow, check_same_work
 from ledger.ascon import encrypt
 
 pytestmark = pytest.mark.skipif(
