@@ -168,6 +168,137 @@ def test_interrupts_at_any_place(seed: bytes, choice: int) -> None:
     assert_equal_courses(make, flash, 60_000, choice)
 
 
+POINTERS = bytes((0x00, 0x02, 0x00, 0x03, 0x00, 0x04))
+"""X, Y and Z to begin with."""
+
+CORNERS = {
+    "timer read by LDS": """
+        ldi r16,1
+        out TCCR0B,r16
+        again: lds r17,0x46
+        in r18,TCNT0
+        st X+,r17
+        rjmp again
+    """,
+    "sixteen bits": """
+        ldi r16,1
+        sts TCCR1B,r16
+        again: lds r17,TCNT1L
+        lds r18,TCNT1H
+        adiw r24,1
+        rjmp again
+    """,
+    "bits that do not exist": """
+        ldi r16,0xff
+        out SMCR,r16
+        in r17,SMCR
+        sts 0x53,r17
+        lds r18,0x53
+        loop: rjmp loop
+    """,
+    "first byte read outside": """
+        ldi r26,0xff
+        ldi r27,8
+        ld r0,X+
+        ld r0,X+
+    """,
+    "first byte written outside": """
+        ldi r28,0xff
+        ldi r29,8
+        st Y+,r0
+        st Y+,r0
+    """,
+    "down into I/O and registers": """
+        ldi r30,2
+        ldi r31,1
+        again: ld r0,-Z
+        cpi r30,0x50
+        brne again
+        ldi r30,20
+        st -Z,r30
+        ldi r31,0
+        again2: ld r1,-Z
+        st Z,r31
+        cpi r30,2
+        brne again2
+        .word 0xffff
+    """,
+    "SREG and SP by LDS and STS": """
+        ldi r16,0x7f
+        sts 0x5f,r16
+        lds r17,0x5f
+        ldi r16,0x40
+        sts 0x5d,r16
+        lds r18,0x5d
+        lds r19,0x5e
+        push r18
+        sub r1,r1
+        lds r20,0x5f
+        loop: rjmp loop
+    """,
+    "a pop at the top": """
+        pop r0
+    """,
+    "return from nowhere": """
+        ret
+    """,
+    "a call at the bottom": """
+        ldi r16,1
+        out SPH,r16
+        ldi r16,0
+        out SPL,r16
+        rcall .+0
+    """,
+    "marks in a row": """
+        again: out GPIOR0,r16
+        sbi GPIOR0,3
+        inc r16
+        sts 0x3e,r16
+        rjmp again
+    """,
+    "self-programming": """
+        ldi r16,1
+        nop
+        spm
+    """,
+    "skips over two words": """
+        again: inc r16
+        sbrc r16,0
+        sts 0x200,r16
+        sbis GPIOR0,0
+        lds r17,0x200
+        cpse r16,r17
+        call sub
+        rjmp again
+        sub: ret
+    """,
+    "off the end": """
+        jmp 0x7ffe
+    """,
+}
+
+
+@pytest.mark.parametrize("source", CORNERS.values(), ids=CORNERS)
+def test_corners_at_every_cycle(source: str) -> None:
+    flash = assemble(source)
+    chips = Atmega328p(flash), Atmega328p(flash, translation=native(flash))
+    for chip in chips:
+        chip.write_data(26, POINTERS)
+    one, other = map(Course, chips)
+    for end in (*range(1, 120), *range(120, 3_000, 61)):
+        if chips[0].fault is not None:
+            break
+        one.run_to(end)
+        other.run_to(end)
+        assert other.stops == one.stops
+        assert other.chip.save() == one.chip.save()
+    fresh = Atmega328p(flash, translation=native(flash))
+    fresh.write_data(26, POINTERS)
+    whole = Course(fresh)
+    whole.run_to(end)
+    assert (whole.stops, whole.chip.save()) == (one.stops, one.chip.save())
+
+
 # ---- the real firmware ----
 
 
