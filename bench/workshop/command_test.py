@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -230,33 +232,43 @@ def test_the_summary_accounts_for_every_cycle(compile_c: Compile) -> None:
     assert summary["fault"] is None
 
 
-def started(*arguments: str | Path) -> subprocess.Popen[bytes]:
-    code = "from bench.workshop.command import app; app()"
+@contextmanager
+def started(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    # Where the tests run in the background, SIGINT is ignored, and so it would be here.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from bench.workshop.command import app; app()"
+    )
     command = [sys.executable, "-c", code, "run", *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_the_terminal_is_the_serial_port(compile_c: Compile) -> None:
-    process = started(compile_c(ECHO), "--pace", "fast", "--seconds", "0.5")
-    output, _ = process.communicate(b"Hello Uno", timeout=60)
+    with started(compile_c(ECHO), "--pace", "fast", "--seconds", "0.5") as process:
+        output, _ = process.communicate(b"Hello Uno", timeout=60)
     assert process.returncode == 0
     assert output == b"hELLO\0uNO"
 
 
 def test_a_pty_is_the_serial_port_and_an_interrupt_ends_it(compile_c: Compile, tmp_path: Path) -> None:
-    process = started(compile_c(ECHO), "--serial", "pty", "--eeprom", tmp_path / "cells.bin")
-    assert process.stderr is not None
-    told = process.stderr.readline().decode()
-    path = told.removeprefix("bench: serial port at ").strip()
-    port = os.open(path, os.O_RDWR | os.O_NOCTTY)
-    os.write(port, b"abc")
-    answer = b""
-    deadline = time.monotonic() + 60
-    while len(answer) < 3 and time.monotonic() < deadline:
-        if select.select([port], [], [], 1)[0]:
-            answer += os.read(port, 16)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    os.close(port)
+    with started(compile_c(ECHO), "--serial", "pty", "--eeprom", tmp_path / "cells.bin") as process:
+        assert process.stderr is not None
+        told = process.stderr.readline().decode()
+        path = told.removeprefix("bench: serial port at ").strip()
+        port = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        os.write(port, b"abc")
+        answer = b""
+        deadline = time.monotonic() + 60
+        while len(answer) < 3 and time.monotonic() < deadline:
+            if select.select([port], [], [], 1)[0]:
+                answer += os.read(port, 16)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        os.close(port)
     assert answer == b"ABC"
     assert (tmp_path / "cells.bin").stat().st_size == 1024
