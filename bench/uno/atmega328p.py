@@ -18,6 +18,8 @@ from bench.uno.translation.library import Translation
 CLOCK_HZ: Final = 16_000_000
 FLASH_BYTES: Final = 32 * 1024
 EEPROM_BYTES: Final = 1024
+BOOT_SECTION: Final = 0x7E00
+"""Byte address of the Uno's boot section, the last 512 bytes of flash."""
 DATA_SPACE_BYTES: Final = 0x900
 AIN0: Final = 8
 """Analog channel of the comparator's plus input, pin PD6; channels 0 to 7 are those of the ADC."""
@@ -152,24 +154,46 @@ def _program(flash: bytes, translation: Translation | None) -> _Program:
     return program
 
 
+def with_boot_loader(flash: bytes, boot_loader: bytes) -> bytes:
+    """All of flash with a boot loader in the boot section. Raises CoreError when there is no room."""
+    if len(boot_loader) > FLASH_BYTES - BOOT_SECTION:
+        raise CoreError(
+            f"the boot loader has {len(boot_loader)} bytes; the boot section holds "
+            f"{FLASH_BYTES - BOOT_SECTION}"
+        )
+    if len(flash) > BOOT_SECTION:
+        raise CoreError(
+            f"the flash image has {len(flash)} bytes; beside a boot loader there is room for {BOOT_SECTION}"
+        )
+    return (flash.ljust(BOOT_SECTION, b"\xff") + boot_loader).ljust(FLASH_BYTES, b"\xff")
+
+
 class Atmega328p:
     """One microcontroller with the Uno's fuses and clock, out of power-on reset at cycle 0."""
 
     __slots__ = ("_core", "_program")
 
     def __init__(
-        self, flash: bytes, eeprom: bytes = b"\xff" * EEPROM_BYTES, translation: Translation | None = None
+        self,
+        flash: bytes,
+        eeprom: bytes = b"\xff" * EEPROM_BYTES,
+        translation: Translation | None = None,
+        boot_loader: bytes | None = None,
     ) -> None:
         """Flash image from byte 0 (the rest is erased), EEPROM of exactly 1024 bytes. Raises CoreError.
 
-        A `translation` of this image makes it faster and changes nothing else.
+        A `translation` of this image makes it faster and changes nothing else. With a `boot_loader`, put into
+        the boot section, resets lead there (fuse BOOTRST programmed); the translation is then of both.
         """
         if len(flash) > FLASH_BYTES:
             raise CoreError(f"the flash image has {len(flash)} bytes; the ATmega328P holds {FLASH_BYTES}")
+        if boot_loader is not None:
+            flash = with_boot_loader(flash, boot_loader)
         if len(eeprom) != EEPROM_BYTES:
             raise CoreError(f"the EEPROM image has {len(eeprom)} bytes; it must have {EEPROM_BYTES}")
         self._program = _program(bytes(flash), translation)
-        core = _granted(lib.core_create(self._program.handle, bytes(eeprom)))
+        boots = boot_loader is not None
+        core = _granted(lib.core_create(self._program.handle, bytes(eeprom), boots))
         self._core: Any = ffi.gc(core, lib.core_destroy)
 
     # ---- running ----
@@ -321,6 +345,11 @@ class Atmega328p:
             raise CoreError(
                 f"data 0x{address:03x} + {count} lies outside 0x000..0x{DATA_SPACE_BYTES - 1:03x}"
             )
+
+    @property
+    def flash(self) -> bytes:
+        """All of flash as programmed; a page under programming shows its old contents until it is done."""
+        return bytes(ffi.buffer(lib.core_flash(self._core), FLASH_BYTES))
 
     @property
     def eeprom(self) -> bytes:

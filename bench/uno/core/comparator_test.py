@@ -62,7 +62,6 @@ def test_flag_by_mode(mode: int, flagged: tuple[bool, bool]) -> None:
         chip.schedule_edges(Pin.PD6, [20, 40], first_high=True)
         if edge == 40:
             chip.run(30)
-            chip.write_data(16, b"\0")
         flags = []
         for cycle in (edge + 1, edge + 2):
             chip.run(cycle)

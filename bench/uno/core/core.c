@@ -39,13 +39,15 @@ void program_destroy(struct program *program)
 /* ---- life --------------------------------------------------------------------------------------------- */
 
 /* Cycle 0 is the first instruction after power-on: the start-up time of this first reset lies before it. */
-struct core *core_create(const struct program *program, const uint8_t *eeprom)
+struct core *core_create(const struct program *program, const uint8_t *eeprom, bool starts_boot_loader)
 {
     struct core *core = calloc(1, sizeof *core);
     if (!core)
         return NULL;
     analog_prepare();
-    core->program = program;
+    core->program = core->image = program;
+    core->starts_boot_loader = starts_boot_loader;
+    core->self_programming = (struct self_programming){.lock = 0xFF, .started = NEVER};
     core->sleep_mode = AWAKE;
     core->lowest_stack = core->stack_mark = RAMEND;
     for (int event = 0; event < EVENT_COUNT; event++)
@@ -71,6 +73,8 @@ void core_destroy(struct core *core)
         return;
     inspection_destroy(core->inspection);
     free_queues(core);
+    program_destroy(core->own);
+    program_destroy(core->own_while_busy);
     free(core);
 }
 
@@ -113,6 +117,12 @@ static void wait_for_start_up(struct core *core, uint64_t limit)
     core->cycle = target;
 }
 
+static void wait_while_halted(struct core *core, uint64_t limit)
+{
+    uint64_t target = core->halted_until < limit ? core->halted_until : limit;
+    core->cycle = core->next_event < target ? core->next_event : target;
+}
+
 enum stop core_run(struct core *core, uint64_t until)
 {
     for (;;) {
@@ -136,10 +146,12 @@ enum stop core_run(struct core *core, uint64_t until)
         } else if (core->stall) {
             core->cycle += core->stall;
             core->stall = 0;
+        } else if (core->cycle < core->halted_until) {
+            wait_while_halted(core, until);
         } else if (core->sleep_mode != AWAKE) {
             if (!sleep_continue(core, until) && core->cycle >= until)
                 return STOP_HALT;
-        } else if (asked && core->cycle != core->enabled_cycle) {
+        } else if (interrupt_may_enter(core)) {
             interrupt_enter(core);
         } else {
             uint64_t horizon = core->next_event < until ? core->next_event : until;
@@ -346,7 +358,7 @@ static size_t get_items(struct cursor *cursor, void **items, size_t *capacity, s
 static size_t serialise(const struct core *core, uint8_t *state)
 {
     struct cursor cursor = {.write = state};
-    struct header header = {MAGIC, core->program->checksum, PLAIN_SIZE};
+    struct header header = {MAGIC, core->image->checksum, PLAIN_SIZE};
     put(&cursor, &header, sizeof header);
     struct core plain = *core;
     plain.deadline = plain.now = 0; /* mean something only while running */
@@ -362,18 +374,34 @@ static size_t serialise(const struct core *core, uint8_t *state)
         put_items(&cursor, core->analog[channel].segments, core->analog[channel].count,
                   sizeof(struct analog_segment));
     put_items(&cursor, core->line.bytes + core->line.head, core->line.count - core->line.head, 1);
+    put_items(&cursor, core->own ? core->own->flash : NULL, core->own ? FLASH_BYTES : 0, 1);
     return cursor.left;
 }
 
 size_t core_state_size(const struct core *core) { return serialise(core, NULL); }
 void core_save(const struct core *core, uint8_t *state) { serialise(core, state); }
 
+/* Flash that the core has programmed itself; nothing when it runs the image. */
+static void get_own_flash(struct core *core, struct cursor *cursor)
+{
+    uint64_t count = 0;
+    get(cursor, &count, sizeof count);
+    if (cursor->failed || count == 0)
+        return;
+    if (count != FLASH_BYTES || cursor->left < count || !self_programming_own(core, cursor->read)) {
+        cursor->failed = true;
+        return;
+    }
+    cursor->read += count;
+    cursor->left -= count;
+}
+
 static bool deserialise(struct core *core, struct cursor *cursor)
 {
     struct header header = {0};
     get(cursor, &header, sizeof header);
     if (cursor->failed || header.magic != MAGIC || header.plain_size != PLAIN_SIZE
-        || header.program_checksum != core->program->checksum)
+        || header.program_checksum != core->image->checksum)
         return false;
     get(cursor, core, PLAIN_SIZE);
     for (int pin = 0; pin < PIN_COUNT; pin++) {
@@ -388,6 +416,7 @@ static bool deserialise(struct core *core, struct cursor *cursor)
         queue->count = get_items(cursor, (void **)&queue->segments, &queue->capacity, sizeof *queue->segments);
     }
     core->line.count = get_items(cursor, (void **)&core->line.bytes, &core->line.capacity, 1);
+    get_own_flash(core, cursor);
     return !cursor->failed && cursor->left == 0;
 }
 
@@ -398,7 +427,8 @@ bool core_restore(struct core *core, const uint8_t *state, size_t size)
     struct cursor cursor = {.read = state, .left = size};
     if (!fresh)
         return false;
-    fresh->program = core->program;
+    fresh->program = fresh->image = core->image;
+    fresh->starts_boot_loader = core->starts_boot_loader;
     bool ok = deserialise(fresh, &cursor);
     if (ok) {
         struct core old = *core;

@@ -18,6 +18,7 @@
 
 enum {
     FLASH_BYTES = 0x8000, FLASH_WORDS = FLASH_BYTES / 2, EEPROM_BYTES = 1024,
+    PAGE_BYTES = 128, BOOT_START = 0x3F00, /* word address of the boot section, by the Uno's fuses */
     PORT_COUNT = 3, PIN_COUNT = PORT_COUNT * 8, SYNCHRONISER_DEPTH = 16,
     ADC_PINS = 8, ANALOG_AIN0 = ADC_PINS, ANALOG_AIN1, ANALOG_CHANNELS, /* channels of analog.c: the ADC's pins first */
     BANDGAP_UV = 1100000, SUPPLY_UV = 5000000,
@@ -30,7 +31,7 @@ enum port_index { PORT_B, PORT_C, PORT_D };
 enum event {
     EVENT_TIMER0, EVENT_TIMER1, EVENT_TIMER2, EVENT_USART_TRANSMIT, EVENT_USART_RECEIVE, EVENT_SPI, EVENT_ADC,
     EVENT_EEPROM, EVENT_WATCHDOG, EVENT_EDGE, EVENT_SYNCHRONISER, EVENT_TWI,
-    EVENT_COMPARATOR, EVENT_COUNT,
+    EVENT_COMPARATOR, EVENT_SELF_PROGRAMMING, EVENT_COUNT,
 };
 
 enum sleep_mode {
@@ -105,6 +106,15 @@ struct twi { uint8_t bit_rate, status, address, address_mask, data, control; boo
 
 struct comparator { uint8_t control; bool above, output; /* ACO, a little later */ };
 
+/* operation: the bits of SPMCSR armed or under way; started: when, NEVER while none is. */
+struct self_programming {
+    uint64_t armed_until, row_until, started, filled; /* filled: one bit per word of the buffer */
+    uint16_t page;
+    uint8_t operation, lock, lock_wanted;
+    bool interrupt_enabled, section_busy;
+    uint8_t buffer[PAGE_BYTES];
+};
+
 struct edge_queue { uint64_t *cycles; size_t head, count, capacity; bool next_high; };
 struct segment_queue { struct analog_segment *segments; size_t count, capacity; };
 struct byte_queue { uint8_t *bytes; size_t head, count, capacity; };
@@ -119,6 +129,8 @@ struct core {
     uint32_t program_counter;            /* in words */
     uint32_t pending;                    /* one bit per vector: flag set and enabled */
     uint64_t enabled_cycle;              /* end of the instruction that set I; none is served at this instant */
+    uint64_t vector_change_until;        /* IVCE; no interrupt is served before */
+    uint64_t halted_until;               /* the CPU, by programming of flash beside which none can be read */
     uint64_t event_cycle[EVENT_COUNT];
     uint32_t stall, stops;
 
@@ -148,11 +160,15 @@ struct core {
     struct watchdog watchdog;
     struct twi twi;
     struct comparator comparator;
+    struct self_programming self_programming;
     uint8_t mark_code, uart_byte; uint16_t mark_argument;
     struct fault fault;
 
     /* Everything above is plain data and is saved as it stands. */
-    const struct program *program;
+    const struct program *program;       /* what is executed now */
+    const struct program *image;         /* what the core was flashed with */
+    struct program *own, *own_while_busy; /* flash programmed by the core itself, mostly NULL */
+    bool starts_boot_loader;             /* fuse BOOTRST */
     struct edge_queue edges[PIN_COUNT];
     struct segment_queue analog[ANALOG_CHANNELS];
     struct byte_queue line;              /* bytes on their way to RXD */
@@ -161,6 +177,7 @@ struct core {
 
 /* decode.c */
 void decode_program(struct program *program);
+void decode_words(struct program *program, uint32_t first, uint32_t count);
 
 /* cpu.c: runs instructions until cycle >= deadline, at least one; stops before an OPERATION_ENTER. */
 void cpu_execute(struct core *core, const struct instruction *code);
@@ -188,6 +205,13 @@ static inline void stop_raise(struct core *core, enum stop stop)
 /* interrupt.c */
 void interrupt_request(struct core *core, enum vector vector, bool requested);
 void interrupt_enter(struct core *core);
+uint8_t interrupt_read_control(const struct core *core);
+void interrupt_write_control(struct core *core, uint8_t value);
+static inline bool interrupt_may_enter(const struct core *core)
+{
+    return core->pending && core->flags.interrupt && core->cycle != core->enabled_cycle
+        && core->cycle >= core->vector_change_until;
+}
 
 /* power_reduction.c */
 bool power_reduction_hides(const struct core *core, uint8_t address);
@@ -297,6 +321,20 @@ void eeprom_reset(struct core *core, enum reset_cause cause);
 uint8_t eeprom_read(struct core *core, uint8_t address);
 void eeprom_write(struct core *core, uint8_t address, uint8_t value);
 void eeprom_event(struct core *core);
+
+bool eeprom_is_programming(const struct core *core);
+
+/* self_programming.c */
+bool self_programming_own(struct core *core, const uint8_t *flash);
+void self_programming_reset(struct core *core, enum reset_cause cause);
+uint8_t self_programming_read(const struct core *core);
+void self_programming_write(struct core *core, uint8_t value);
+bool self_programming_execute(struct core *core, uint32_t program_counter, uint16_t address);
+uint8_t self_programming_read_row(struct core *core, uint16_t address);
+enum fault_kind self_programming_fault(const struct core *core, uint32_t program_counter);
+bool self_programming_is_busy(const struct core *core);
+void self_programming_lose_buffer(struct core *core);
+void self_programming_event(struct core *core);
 
 /* watchdog.c */
 void watchdog_reset(struct core *core);

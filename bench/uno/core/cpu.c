@@ -137,6 +137,10 @@ static __attribute__((noinline)) void store_slow(struct core *core, uint16_t add
             r[address] = value; \
     } while (0)
 
+#define PROGRAM_BYTE(address) \
+    (UNLIKELY(cycle < core->self_programming.row_until) ? self_programming_read_row(core, address) \
+                                                        : core->program->flash[(address) & (FLASH_BYTES - 1)])
+
 #define PUSH_BYTE(value) \
     do { \
         uint16_t address = core->stack_pointer--; \
@@ -221,7 +225,7 @@ void cpu_execute(struct core *core, const struct instruction *code)
     DISPATCH();
 
 do_ILLEGAL:
-    cpu_fault(core, FAULT_ILLEGAL_OPCODE, PROGRAM_COUNTER, at->opcode);
+    cpu_fault(core, self_programming_fault(core, PROGRAM_COUNTER), PROGRAM_COUNTER, at->opcode);
     next = at;
     DONE(0);
 do_WRAP: next = code + at->k; DISPATCH();
@@ -347,16 +351,18 @@ do_ST_DEC_Z: {
     STORE(value);
     DONE(2);
 }
-do_LPM_R0: r[0] = core->program->flash[PAIR(30) & (FLASH_BYTES - 1)]; DONE(3);
-do_LPM: RD = core->program->flash[PAIR(30) & (FLASH_BYTES - 1)]; DONE(3);
+do_LPM_R0: r[0] = PROGRAM_BYTE(PAIR(30)); DONE(3);
+do_LPM: RD = PROGRAM_BYTE(PAIR(30)); DONE(3);
 do_LPM_INC: {
     uint16_t address = PAIR(30);
     SET_PAIR(30, address + 1);
-    RD = core->program->flash[address & (FLASH_BYTES - 1)];
+    RD = PROGRAM_BYTE(address);
     DONE(3);
 }
 do_SPM:
-    cpu_fault(core, FAULT_SELF_PROGRAMMING, PROGRAM_COUNTER, PAIR(30));
+    core->now = cycle + 1;
+    if (self_programming_execute(core, PROGRAM_COUNTER, PAIR(30)))
+        DONE(1);
     next = at;
     DONE(0);
 do_PUSH: PUSH_BYTE(RD); CHECK_STACK(); DONE(2);

@@ -27,6 +27,8 @@ static uint8_t peripheral_read(struct core *core, uint8_t address)
     case EECR: case EEDR: case EEARL: case EEARH: return eeprom_read(core, address);
     case SPCR: case SPSR: case SPDR: return spi_read(core, address);
     case MCUSR: return core->reset_status;
+    case MCUCR: return interrupt_read_control(core);
+    case SPMCSR: return self_programming_read(core);
     case SPL: return (uint8_t)core->stack_pointer;
     case SPH: return (uint8_t)(core->stack_pointer >> 8);
     case SREG: return cpu_status_register(core);
@@ -122,7 +124,8 @@ static void peripheral_write(struct core *core, uint8_t address, uint8_t value)
     case ACSR: comparator_write(core, value); break;
     case SMCR: core->data[SMCR] = value & 15; break;
     case MCUSR: core->reset_status &= value; break;
-    case MCUCR: core->data[MCUCR] = value & MCUCR_PUD; gpio_refresh(core); break;
+    case MCUCR: interrupt_write_control(core, value); gpio_refresh(core); break;
+    case SPMCSR: self_programming_write(core, value); break;
     case SPL: case SPH: write_stack_pointer(core, address, value); break;
     case SREG: write_status(core, value); break;
     case WDTCSR: watchdog_write(core, value); break;

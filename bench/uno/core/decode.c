@@ -126,10 +126,15 @@ static struct instruction decode(const struct program *program, uint32_t address
     return i;
 }
 
+void decode_words(struct program *program, uint32_t first, uint32_t count)
+{
+    for (uint32_t address = first; address < first + count; address++)
+        program->code[address] = decode(program, address);
+}
+
 void decode_program(struct program *program)
 {
-    for (uint32_t address = 0; address < FLASH_WORDS; address++)
-        program->code[address] = decode(program, address);
+    decode_words(program, 0, FLASH_WORDS);
     for (uint32_t beyond = 0; beyond < 2; beyond++) /* running or skipping off the end arrives at 0 and 1 */
         program->code[FLASH_WORDS + beyond] = (struct instruction){.operation = OP(WRAP), .k = (uint16_t)beyond};
 }

@@ -9,6 +9,8 @@ enum {
 
 static bool is_programming(const struct eeprom *eeprom) { return eeprom->control & EECR_EEPE; }
 
+bool eeprom_is_programming(const struct core *core) { return is_programming(&core->eeprom); }
+
 static void refresh_request(struct core *core)
 {
     interrupt_request(core, VECTOR_EE_READY, core->eeprom.control & EECR_EERIE && !is_programming(&core->eeprom));
@@ -28,6 +30,7 @@ static void begin_programming(struct core *core)
     struct eeprom *eeprom = &core->eeprom;
     eeprom->enable_until = 0;
     eeprom->started = core->now;
+    self_programming_lose_buffer(core);
     eeprom->programming_mode = eeprom->control & EECR_EEPM;
     eeprom->programming_address = eeprom->address;
     eeprom->programming_data = eeprom->data;
@@ -54,7 +57,7 @@ static void write_control(struct core *core, uint8_t value)
     struct eeprom *eeprom = &core->eeprom;
     uint8_t writable = is_programming(eeprom) ? EECR_EERIE : EECR_EERIE | EECR_EEPM;
     eeprom->control = (uint8_t)((eeprom->control & ~writable) | (value & writable));
-    if (value & EECR_EEPE && window_open(core) && !is_programming(eeprom))
+    if (value & EECR_EEPE && window_open(core) && !is_programming(eeprom) && !self_programming_is_busy(core))
         begin_programming(core);
     else if (value & EECR_EEMPE && !(value & EECR_EEPE))
         eeprom->enable_until = core->now + ENABLE_WINDOW;

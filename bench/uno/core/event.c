@@ -38,6 +38,7 @@ static void handle(struct core *core, enum event event)
     case EVENT_SYNCHRONISER: external_interrupt_event(core); break;
     case EVENT_TWI: twi_event(core); break;
     case EVENT_COMPARATOR: comparator_look(core); break;
+    case EVENT_SELF_PROGRAMMING: self_programming_event(core); break;
     case EVENT_COUNT: break;
     }
 }

@@ -32,7 +32,7 @@ struct instruction program_instruction(const struct program *program, uint32_t w
 const char *operation_name(uint8_t operation);
 bool program_translate(struct program *program, const void *translation);
 
-struct core *core_create(const struct program *program, const uint8_t *eeprom);
+struct core *core_create(const struct program *program, const uint8_t *eeprom, bool starts_boot_loader);
 void core_destroy(struct core *core);
 void core_reset(struct core *core, enum reset_cause cause);
 enum stop core_run(struct core *core, uint64_t until_cycle);
@@ -68,6 +68,7 @@ bool core_uart_send(struct core *core, const uint8_t *data, size_t count);
 void core_peek(const struct core *core, uint16_t address, uint8_t *data, size_t count);
 void core_poke(struct core *core, uint16_t address, const uint8_t *data, size_t count);
 const uint8_t *core_eeprom(const struct core *core);
+const uint8_t *core_flash(const struct core *core);
 
 bool core_inspect(struct core *core);
 enum stop core_run_inspected(struct core *core, uint64_t until);

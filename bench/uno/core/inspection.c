@@ -236,11 +236,11 @@ static enum activity next_activity(const struct core *core)
 {
     if (core->cycle < core->reset_until)
         return STARTING;
-    if (core->stall)
+    if (core->stall || core->cycle < core->halted_until)
         return HALTED;
     if (core->sleep_mode != AWAKE)
         return SLEEPING;
-    if (core->pending && core->flags.interrupt && core->cycle != core->enabled_cycle)
+    if (interrupt_may_enter(core))
         return ENTERING_INTERRUPT;
     return EXECUTING;
 }
@@ -251,6 +251,8 @@ static uint64_t end_of(enum activity activity, const struct core *core, uint64_t
     uint64_t target = core->cycle + 1;
     if (activity == STARTING)
         target = core->reset_until;
+    else if (activity == HALTED && core->halted_until > target)
+        target = core->halted_until;
     else if (activity == SLEEPING && sleep_wake_cycle(core) > target)
         target = sleep_wake_cycle(core);
     return target < until ? target : until;

@@ -1,7 +1,7 @@
 /* Interrupts: datasheet 7.7 "Reset and interrupt handling" and 12 "Interrupts". */
 #include "core.h"
 
-enum { ENTRY_CYCLES = 4, VECTOR_WORDS = 2 };
+enum { ENTRY_CYCLES = 4, VECTOR_WORDS = 2, CHANGE_WINDOW = 4 };
 
 void interrupt_request(struct core *core, enum vector vector, bool requested)
 {
@@ -55,6 +55,26 @@ void interrupt_enter(struct core *core)
         cpu_stack_moved(core, core->program_counter);
     core->flags.interrupt = 0;
     acknowledge(core, vector);
-    core->program_counter = vector * VECTOR_WORDS;
+    core->program_counter = (core->data[MCUCR] & MCUCR_IVSEL ? BOOT_START : 0) + vector * VECTOR_WORDS;
     core->cycle += ENTRY_CYCLES;
+}
+
+uint8_t interrupt_read_control(const struct core *core)
+{
+    return (uint8_t)(core->data[MCUCR] | (core->now < core->vector_change_until ? MCUCR_IVCE : 0));
+}
+
+/* MCUCR: IVSEL changes in the four cycles after IVCE was set, for which no interrupt is served, nor after the change
+ * before the next instruction (12.5.1). */
+void interrupt_write_control(struct core *core, uint8_t value)
+{
+    uint8_t kept = core->data[MCUCR] & MCUCR_IVSEL;
+    if (value & MCUCR_IVCE) {
+        core->vector_change_until = core->now + CHANGE_WINDOW;
+    } else if (core->now <= core->vector_change_until) {
+        kept = value & MCUCR_IVSEL;
+        core->vector_change_until = 0;
+        core->enabled_cycle = core->now;
+    }
+    core->data[MCUCR] = kept | (value & MCUCR_PUD);
 }

@@ -38,7 +38,8 @@ void reset_begin(struct core *core, enum reset_cause cause, uint64_t start_up_cy
     core->reset_status = reset_flags(core->reset_status, cause);
     core->reset_until = core->cycle + start_up_cycles;
     core->now = core->reset_until;
-    core->program_counter = 0;
+    core->program_counter = core->starts_boot_loader ? BOOT_START : 0; /* table 27-4 */
+    core->vector_change_until = 0;
     cpu_set_status_register(core, 0);
     core->stack_pointer = RAMEND;
     core->pending = 0;
@@ -61,6 +62,7 @@ void reset_begin(struct core *core, enum reset_cause cause, uint64_t start_up_cy
     adc_reset(core);
     twi_reset(core);
     eeprom_reset(core, cause);
+    self_programming_reset(core, cause);
     watchdog_reset(core);
     gpio_reset(core);
     comparator_reset(core);

@@ -20,7 +20,9 @@ _TELL: Final[dict[str, Callable[[int], str]]] = {
     "write_outside": lambda address: f"writes data address 0x{address:04x}, but SRAM ends at 0x08ff",
     "stack_in_data": lambda pointer: f"the stack has grown into the variables (SP is 0x{pointer:04x})",
     "stack_overflow": lambda pointer: f"the stack has left SRAM (SP is 0x{pointer:04x})",
-    "self_programming": lambda address: f"programs its own flash (SPM at 0x{address:04x}), not modelled here",
+    "self_programming": lambda detail: (
+        f"uses SPM outside the boot section, or runs in flash under programming (0x{detail:04x})"
+    ),
     "clock_prescaler": lambda value: f"divides the clock (CLKPR 0x{value:02x}), which is not modelled",
 }
 
