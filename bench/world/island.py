@@ -128,12 +128,14 @@ class Conductor:
         self._settled_ns = [0] * len(hosts)
         self._post: list[list[Letter]] = [[] for _ in hosts]
         self._called_ns = 0
+        self._untold: list[Record] = []
 
     def play(self, until_ns: int) -> None:
         """Play on until just before `until_ns`, and settle the trace up to there."""
         while (begin_ns := self._earliest_ns()) is not None and begin_ns < until_ns:
             self._play_stretch(min(until_ns, begin_ns + self._lookahead_ns), until_ns)
         self._step(range(len(self._hosts)), until_ns)
+        self._tell()
 
     def _earliest_ns(self) -> int | None:
         due = [next_ns for next_ns in self._next_ns if next_ns is not None]
@@ -155,12 +157,18 @@ class Conductor:
         for index in indices:
             self._hosts[index].begin(end_ns, self._post[index])
             self._post[index] = []
+        # Hosts of other processes are at work now: a good time to tell what the last stretch brought.
+        self._tell()
         for index in indices:
             report = self._hosts[index].end()
             self._next_ns[index] = report.next_ns
             self._settled_ns[index] = end_ns
-            for record in report.records:
-                self._trace.add(record)
+            self._untold += report.records
             for letter in report.letters:
                 self._post[self._host_of[letter.island]].append(letter)
+
+    def _tell(self) -> None:
+        for record in self._untold:
+            self._trace.add(record)
+        self._untold.clear()
         self._trace.settle(min(self._settled_ns))
