@@ -1,7 +1,7 @@
 """Failures of the infrastructure, told apart from failures of the system under test.
 
-A cable, host, port, instrument or VPN that fails says nothing about the ledger: such a failure is retried where
-that helps, every retry stands in the report, and no verdict is drawn from it.
+A cable, host, port, instrument or VPN that fails says nothing about the ledger: such a failure is retried
+where that helps, every retry stands in the report, and no verdict is drawn from it.
 """
 
 

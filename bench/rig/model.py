@@ -7,6 +7,7 @@ properties beside them (`loss_ppm`, `path_loss_cdb`, `bandwidth_hz`).
 
 from __future__ import annotations
 
+import base64
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -58,13 +59,8 @@ DEFAULT_CRITERIA = {"delivered": ">= 0.99", "altered": "== 0", "unaccounted": "=
 """What a rig file without ``[criteria]`` is judged by."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-_SEATS = {
-    "virtual": "",
-    "emulated": "the emulated seat does not exist yet",
-    "real": "the real seat does not exist yet",
-}
-
-
+_SEATS = {"virtual": "", "emulated": "", "real": ""}
+_TIMES = {"virtual": "virtual time", "emulated": "the wall clock", "real": "the wall clock"}
 _PROFILES = {
     "collect": "",
     "sign": "the sign profile does not exist yet",
@@ -112,6 +108,22 @@ def _located(value: object, information: ValidationInfo) -> object:
             return information.context(value)
         except OSError as error:
             raise _problem(str(error)) from None
+    return value
+
+
+def _host_key(value: object) -> object:
+    """Only a key that can be compared pins anything: a fingerprint alone, or nothing, does not."""
+    fields = value.split() if isinstance(value, str) else []
+    try:
+        if len(fields) < 2 or not base64.b64decode(fields[1], validate=True).startswith(
+            len(fields[0]).to_bytes(4, "big") + fields[0].encode()
+        ):
+            raise ValueError
+    except ValueError:
+        raise _problem(
+            f'found {show(value)}, expected the host\'s public key, "ssh-ed25519 AAAA...", as ssh-keyscan'
+            " prints it behind the host's name; compare it with the one on the host's own screen"
+        ) from None
     return value
 
 
@@ -171,15 +183,51 @@ class Sensors(Part):
         return self
 
 
+class Login(Part):
+    """How to log in to a host by SSH: with a key, and only if the host shows the key that is pinned here."""
+
+    host: Annotated[str, Field(min_length=1, max_length=253)]
+    port: Annotated[int, Field(ge=1, le=65_535)] = 22
+    user: Annotated[str, Field(min_length=1, max_length=64)]
+    identity: Annotated[str, Field(min_length=1)]
+    """Path of the private key; ``~`` is the home folder of whoever runs the bench."""
+    host_key: Annotated[str, BeforeValidator(_host_key)]
+    """The host's public key, ``ssh-ed25519 AAAA...``: what ``ssh-keyscan HOST`` prints, once checked."""
+
+
 class Uno(Part):
     """The Unos of a branch, all alike."""
 
     kind: Seat = "virtual"
     count: Annotated[int, Field(ge=1, le=4096)] = 1
+    ports: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = ()
+    """Serial ports of real boards, one for each: ``/dev/ttyACM0``, ``rfc2217://host:port``."""
     profile: Annotated[str, _choice("profile", _PROFILES)] = "collect"
     interval_s: Annotated[int, Field(ge=5, le=3600)] = 60
     clock_ppm: Annotated[int, Field(ge=-5000, le=5000)] = 0
     """How much faster than nominal the Uno's 16 MHz resonator runs (ceramic resonators: up to 5000)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_per_port(cls, table: object) -> object:
+        """Real boards are counted by their ports."""
+        if isinstance(table, dict) and isinstance(table.get("ports"), list) and table["ports"]:
+            return {"count": len(table["ports"]), **table}
+        return table
+
+    def first_ports(self, count: int | None) -> tuple[str, ...]:
+        """The ports of the first `count` real boards, of all for None; there are no more than there are."""
+        return self.ports if count is None else self.ports[:count]
+
+    @model_validator(mode="after")
+    def _boards(self) -> Self:
+        if self.kind == "real" and len(self.ports) != self.count:
+            raise _problem(f"found {len(self.ports)} ports for {self.count} real Unos, expected one for each")
+        if self.kind != "real" and self.ports:
+            raise _problem(f"found ports with {self.kind} Unos, expected them with real ones only")
+        if len(set(self.ports)) != len(self.ports):
+            raise _problem("found a port twice, expected one board on each")
+        return self
 
 
 class Burst(Part):
@@ -306,10 +354,37 @@ class Pi(Part):
 
     kind: Seat = "virtual"
     calibration: File
+    card_writes_per_s: Annotated[int, Field(ge=20, le=100_000)] | None = None
+    """Write rate of an emulated Pi's card (4 KiB writes); left out, it is as fast as the host's disk."""
+    login: Login | None = None
+    """Where a real Pi is."""
+    radio: str | None = None
+    """The radio as a real Pi sees it: ``spidev:0.0``, ``serial:/dev/ttyUSB0``, ``hc12:/dev/ttyS0``."""
+    dio0_gpio: Annotated[int, Field(ge=0, le=53)] = 25
+    """GPIO of a real Pi that the radio's DIO0 is wired to."""
+    reset_gpio: Annotated[int, Field(ge=0, le=53)] | None = None
+    """GPIO of a real Pi that the radio's RESET is wired to."""
+    bench_line: str | None = None
+    """The bench's end of the serial line by which a real Pi reaches the radio among emulated Unos."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Readings that fill a block."""
     batch_age_s: Annotated[int, Field(ge=1, le=86_400)] = 10
     """Age of the oldest waiting reading at which a block is sealed although it is not full."""
+
+    @model_validator(mode="after")
+    def _where_it_is(self) -> Self:
+        if self.kind == "real" and self.login is None:
+            raise _problem(
+                "found a real Pi without login, expected login = { host, user, identity, host_key }"
+            )
+        for key in ("login", "radio", "bench_line"):
+            if self.kind != "real" and getattr(self, key) is not None:
+                raise _problem(f"found {key} with a Pi that is {self.kind}, expected it with a real one only")
+        if self.kind != "emulated" and self.card_writes_per_s is not None:
+            raise _problem(
+                f"found card_writes_per_s with a Pi that is {self.kind}, expected it with an emulated one"
+            )
+        return self
 
 
 class Outage(Part):
@@ -363,6 +438,24 @@ class Server(Part):
     """The server that all branches sync to."""
 
     kind: Seat = "virtual"
+    vpn: Literal["wireguard", "none"] = "wireguard"
+    """What joins Pis and server off the virtual rig; ``none`` is for loopback alone."""
+    login: Login | None = None
+    """Where a real server is."""
+    endpoint: Annotated[str, Field(pattern=r"[^:\s]+:\d{1,5}")] | None = None
+    """Where a real server's WireGuard is reached from the Pis: ``host:port``."""
+
+    @model_validator(mode="after")
+    def _where_it_is(self) -> Self:
+        real = self.kind == "real"
+        for key in ("login", "endpoint"):
+            if real and getattr(self, key) is None:
+                raise _problem(f"found a real server without {key}")
+            if not real and getattr(self, key) is not None:
+                raise _problem(
+                    f"found {key} with a server that is {self.kind}, expected it with a real one only"
+                )
+        return self
 
 
 class Branch(Part):
@@ -423,6 +516,26 @@ class Rig(Part):
     """The bounds to keep, by the name of the figure."""
 
     @model_validator(mode="after")
+    def _one_time(self) -> Self:
+        """Virtual seats keep virtual time, all others the wall clock: they cannot be joined."""
+        seats = [("server", self.server.kind)]
+        for branch in self.branch:
+            seats += [(f"Unos of {branch.name}", branch.uno.kind), (f"Pi of {branch.name}", branch.pi.kind)]
+            if branch.uno.kind == "real" and branch.pi.kind == "emulated":
+                raise _problem(
+                    f"{branch.name}: found real Unos with an emulated Pi, which has no radio to hear them:"
+                    " expected a real Pi, or emulated Unos"
+                )
+        first_seat, first_kind = seats[0]
+        for seat, kind in seats:
+            if _TIMES[kind] != _TIMES[first_kind]:
+                raise _problem(
+                    f"found {first_kind} for the {first_seat}, which keeps {_TIMES[first_kind]}, and {kind}"
+                    f" for the {seat}, which keeps {_TIMES[kind]}: expected one of both for all seats"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _unique_names(self) -> Self:
         names = [branch.name for branch in self.branch]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -434,6 +547,18 @@ class Rig(Part):
     def name(self) -> str:
         """The rig's name."""
         return self.rig.name
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether the rig keeps the wall clock: its seats are emulated or real."""
+        return self.server.kind != "virtual"
+
+    @property
+    def kind(self) -> str:
+        """What its figures are: real only where every seat is."""
+        seats = {self.server.kind}
+        seats |= {kind for branch in self.branch for kind in (branch.uno.kind, branch.pi.kind)}
+        return seats.pop() if len(seats) == 1 else "emulated"
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -462,7 +587,9 @@ class Rig(Part):
                 branch,
                 data=data,
                 radio=branch.radio if loss is None else {**dict(branch.radio), "loss": loss, "burst": None},
-                uno=_changed(branch.uno, count=unos, interval_s=interval_s),
+                uno=_changed(
+                    branch.uno, count=unos, interval_s=interval_s, ports=branch.uno.first_ports(unos)
+                ),
                 sensors=(_changed(branch.sensors[0], per_uno=sensors_per_uno), *branch.sensors[1:]),
             )
             for branch in self.branch
@@ -483,8 +610,10 @@ TABLES: dict[str, type[BaseModel]] = {
     "branch.radio": Radio,
     "branch.radio.burst": Burst,
     "branch.pi": Pi,
+    "branch.pi.login": Login,
     "branch.uplink": Uplink,
     "server": Server,
+    "server.login": Login,
 }
 """The model that reads each table of a rig file."""
 

@@ -12,6 +12,14 @@ from bench.rig.model import Radio, rig_from
 from bench.rig.problem import RigError
 
 
+LOGIN = {
+    "host": "pi-east.example",
+    "user": "bench",
+    "identity": "~/.ssh/bench",
+    "host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f",
+}
+
+
 def document(**branch: object) -> dict[str, Any]:
     return {
         "rig": {"name": "test"},
@@ -81,9 +89,31 @@ def test_mains_sensors_take_pins_from_pulse_sensors(mains: int, s0_room: int) ->
         ({"uno": {"count": True}}, "branch.east.uno.count: found true, expected a whole number"),
         ({"uno": {"count": 1.5}}, "branch.east.uno.count: found 1.5, expected a whole number"),
         ({"uno": {"interval_s": 4}}, "branch.east.uno.interval_s: found 4, expected at least 5"),
+        ({"uno": {"kind": "real"}}, "branch.east.uno: found 0 ports for 1 real Unos, expected one for each"),
         (
-            {"uno": {"kind": "real"}},
-            'found "real", but the real seat does not exist yet; available: "virtual"',
+            {"uno": {"kind": "real", "ports": ["/dev/a", "/dev/a"]}},
+            "branch.east.uno: found a port twice, expected one board on each",
+        ),
+        ({"uno": {"ports": ["/dev/a"]}}, "found ports with virtual Unos, expected them with real ones"),
+        (
+            {"pi": {"kind": "real", "calibration": "pi.toml"}},
+            "branch.east.pi: found a real Pi without login, expected login = { host, user, identity, host_key }",
+        ),
+        (
+            {"pi": {"calibration": "pi.toml", "login": {**LOGIN, "host_key": "SHA256:abc"}}},
+            'login.host_key: found "SHA256:abc", expected the host\'s public key',
+        ),
+        (
+            {"pi": {"calibration": "pi.toml", "login": LOGIN}},
+            "found login with a Pi that is virtual, expected it with a real one only",
+        ),
+        (
+            {"pi": {"calibration": "pi.toml", "card_writes_per_s": 500}},
+            "found card_writes_per_s with a Pi that is virtual, expected it with an emulated one",
+        ),
+        (
+            {"uno": {"kind": "emulated"}},
+            "found virtual for the server, which keeps virtual time, and emulated for the Unos of east, which",
         ),
         ({"uno": {"profile": "node"}}, 'the node profile does not exist yet; available: "collect"'),
         ({"uno": 8}, "branch.east.uno: found 8, expected a table"),
@@ -165,6 +195,29 @@ def test_changes_reach_every_branch_and_leave_the_rig_alone() -> None:
         assert (branch.s0_per_uno, branch.mains_per_uno) == (5, 1)
     assert rig.with_changes() == rig
     assert rig.branches[0].uno.count == 1
+
+
+def test_seats_of_the_wall_clock_are_mixed_freely_and_named_by_the_least_real() -> None:
+    raw = document(uno={"kind": "emulated"}, pi={"kind": "emulated", "calibration": "pi.toml"})
+    assert not rig_from(document(), "test").is_paced
+    raw["server"] = {"kind": "emulated"}
+    rig = rig_from(raw, "test")
+    assert (rig.is_paced, rig.kind) == (True, "emulated")
+    real_pi = {"kind": "real", "calibration": "pi.toml", "login": LOGIN}
+    mixed = document(uno={"kind": "emulated"}, pi={**real_pi, "bench_line": "/dev/ttyUSB0"})
+    mixed["server"] = {"kind": "real", "login": LOGIN, "endpoint": "vpn.example:51820"}
+    assert rig_from(mixed, "test").kind == "emulated"
+    mixed["branch"][0]["uno"] = {"kind": "real", "ports": ["/dev/ttyACM0", "/dev/ttyACM1"]}
+    rig = rig_from(mixed, "test")
+    assert (rig.kind, rig.branches[0].uno.count) == ("real", 2)
+    assert rig.with_changes(unos=1).branches[0].uno.ports == ("/dev/ttyACM0",)
+    with pytest.raises(RigError, match="found 2 ports for 3 real Unos"):
+        rig.with_changes(unos=3)
+    mixed["branch"][0]["pi"] = {"kind": "emulated", "calibration": "pi.toml"}
+    with pytest.raises(
+        RigError, match="found real Unos with an emulated Pi, which has no radio to hear them"
+    ):
+        rig_from(mixed, "test")
 
 
 def test_changes_keep_the_limits() -> None:
