@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from bench.rig.model import Radio, rig_from
 from bench.rig.problem import RigError
 
-
 LOGIN = {
     "host": "pi-east.example",
     "user": "bench",
@@ -97,7 +96,7 @@ def test_mains_sensors_take_pins_from_pulse_sensors(mains: int, s0_room: int) ->
         ({"uno": {"ports": ["/dev/a"]}}, "found ports with virtual Unos, expected them with real ones"),
         (
             {"pi": {"kind": "real", "calibration": "pi.toml"}},
-            "branch.east.pi: found a real Pi without login, expected login = { host, user, identity, host_key }",
+            "branch.east.pi: found a real Pi without login, expected login = { host, user,",
         ),
         (
             {"pi": {"calibration": "pi.toml", "login": {**LOGIN, "host_key": "SHA256:abc"}}},
@@ -113,7 +112,7 @@ def test_mains_sensors_take_pins_from_pulse_sensors(mains: int, s0_room: int) ->
         ),
         (
             {"uno": {"kind": "emulated"}},
-            "found virtual for the server, which keeps virtual time, and emulated for the Unos of east, which",
+            "found virtual for the server, which keeps virtual time, and emulated for the Unos of east",
         ),
         ({"uno": {"profile": "node"}}, 'the node profile does not exist yet; available: "collect"'),
         ({"uno": 8}, "branch.east.uno: found 8, expected a table"),
