@@ -1,9 +1,10 @@
-"""Puts the seats of a virtual rig together: an island for each branch, sensors to Pi, one for the server."""
+"""Puts the seats of a rig together: radio cells, and on a virtual rig the islands of branches and server."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from bench import keys
+from bench.keys import Keyring
 from bench.oracle import MeterTruth
 from bench.pi.uplink import UplinkEnd, UplinkPlan
 from bench.pi.virtual import VirtualPi
@@ -24,8 +25,9 @@ from bench.uno.provisioning import Provisioning, eeprom_image
 from bench.uno.translation.library import Translation
 from bench.uno.virtual import UnoFigures, VirtualUno
 from bench.world.island import Island
-from bench.world.simulation import NS_PER_MS, NS_PER_S
+from bench.world.simulation import NS_PER_MS, NS_PER_S, Simulation
 from bench.world.streams import Stream
+from bench.world.trace import Trace
 from ledger.gateway.gateway import BatchRule
 from ledger.gateway.sx1278 import RadioSettings
 from ledger.node import Node
@@ -33,6 +35,9 @@ from ledger.registry import Issuer, Registry
 from ledger.store.sqlite import SqliteStore
 
 SERVER = "server"
+
+LEAD_IN_NS = 2 * NS_PER_S
+"""The sensors begin when every Uno has booted."""
 
 _BOOT_SPREAD_NS = NS_PER_S
 # Ceramic resonators of Unos are rated 0.5 %; 2021 ppm was measured on one (forum.arduino.cc, topic 69316).
@@ -45,6 +50,7 @@ class Stage:
 
     rig: Rig
     seed: Stream
+    keys: Keyring
     firmware: FirmwareImage
     directory: Path
     begin_ns: int
@@ -53,6 +59,11 @@ class Stage:
     """The firmware in native code; without it the Unos are interpreted."""
     intruder_period_ns: int | None = None
     """How often an intruder attacks every branch's channel; None for a channel without one."""
+
+    @property
+    def duration_ns(self) -> int:
+        """How long the Unos are powered."""
+        return self.until_ns - self.begin_ns + LEAD_IN_NS
 
     @property
     def server_database(self) -> Path:
@@ -72,6 +83,30 @@ class Stage:
                 return ids
             first_id = ids.stop
         raise ValueError(f"{branch.name} is no branch of {self.rig.name}")
+
+    def registry(self, meter_ids: range) -> Registry:
+        """All issuers of the rig; of the meters only those whose keys the holder needs."""
+        names = [SERVER, *(pi_name(branch) for branch in self.rig.branches)]
+        issuers = {bytes(self.keys.signing_key(name).verify_key): Issuer(name) for name in names}
+        meters = {uno_id: self.keys.meter_key(uno_id) for uno_id in meter_ids}
+        return Registry(self.keys.network_id, 0, issuers, meters)
+
+    def provisioning(self, uno_id: int, branch: Branch) -> Provisioning:
+        """What makes an Uno of this branch the one of this id."""
+        radio = branch.radio
+        return Provisioning(
+            uno_id=uno_id,
+            key=self.keys.meter_key(uno_id),
+            interval_s=branch.uno.interval_s,
+            s0_count=branch.s0_per_uno,
+            ac_count=branch.mains_per_uno,
+            frequency_hz=radio.frequency_hz,
+            spreading_factor=radio.spreading_factor,
+            bandwidth_hz=radio.bandwidth_hz,
+            coding_rate=radio.coding_rate_denominator,
+            tx_power_dbm=radio.tx_power_dbm,
+            ack_timeout_ms=radio.ack_timeout_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +135,105 @@ class BranchHarvest:
     notes: tuple[str, ...]
 
 
+class MakeUno(Protocol):
+    """Puts one Uno into a cell: a virtual one, or an emulated board that stands on the bench."""
+
+    def __call__(
+        self, name: str, provisioning: Provisioning, radio: Sx1278, clock: UnoClock, until_ns: int
+    ) -> VirtualUno:
+        """Make it; it is powered on by the cell."""
+
+
+class RadioCell:
+    """What one branch has on the far side of its gateway's antenna, and that antenna's chip.
+
+    The chip is there from the beginning; `populate` brings sensors and Unos.
+    """
+
+    def __init__(self, branch: Branch, seed: Stream, simulation: Simulation, trace: Trace) -> None:
+        self.unos: list[VirtualUno] = []
+        self.meters: list[MeterTruth] = []
+        self.notes: list[str] = []
+        self._branch = branch
+        self._simulation = simulation
+        self._trace = trace
+        self._seed = seed.child("branch", branch.name)
+        self._medium = Medium(
+            self._seed.child("medium"),
+            trace,
+            simulation,
+            FixedLinks(branch.radio.path_loss_cdb),
+            loss=_loss(branch.radio),
+        )
+        self.gateway_chip = Sx1278(pi_name(branch), self._medium, simulation, keeps_account=True)
+        self._intruder: Intruder | None = None
+
+    def populate(self, stage: Stage, make_uno: MakeUno) -> None:
+        """Bring sensors, Unos, and an intruder where there is one.
+
+        Raises DatasetError, S0Error or MainsError for data that a sensor cannot play.
+        """
+        branch = self._branch
+        stimuli = BranchStimuli(branch, self._seed.child("sensors"), stage.begin_ns, stage.until_ns)
+        for position, uno_id in enumerate(stage.meter_ids(branch)):
+            self._add_uno(stage, position, uno_id, stimuli, make_uno)
+        if stage.intruder_period_ns is not None:
+            self._intruder = self._made_intruder(stage.intruder_period_ns)
+        now_ns = self._simulation.now_ns
+        self._trace.record(now_ns, branch.name, "data", sha256=stimuli.data_sha256)
+        self.notes += stimuli.notes
+
+    def power_on(self) -> None:
+        """Start the Unos, and the intruder."""
+        for uno in self.unos:
+            uno.power_on()
+        if self._intruder is not None:
+            self._intruder.start()
+
+    def harvest(self, pi: PiFigures) -> BranchHarvest:
+        """What the branch found, beside what its Pi did."""
+        attacks = {} if self._intruder is None else self._intruder.attacks
+        return BranchHarvest(
+            branch=self._branch.name,
+            pi_name=pi_name(self._branch),
+            pi=pi,
+            unos={uno.name: uno.figures() for uno in self.unos},
+            meters=tuple(self.meters),
+            attacks={attack.value: count for attack, count in attacks.items()},
+            notes=tuple(f"{self._branch.name}: {note}" for note in self.notes),
+        )
+
+    def _add_uno(
+        self, stage: Stage, position: int, uno_id: int, stimuli: BranchStimuli, make_uno: MakeUno
+    ) -> None:
+        branch = self._branch
+        name = uno_name(branch, position)
+        spread = self._seed.child("uno", uno_id)
+        deviation_ppb = spread.below(2 * _CLOCK_SPREAD_PPB + 1, 0) - _CLOCK_SPREAD_PPB
+        origin_ns = stage.begin_ns - LEAD_IN_NS + spread.below(_BOOT_SPREAD_NS, 1)
+        clock = UnoClock(origin_ns, branch.uno.clock_ppm * 1000 + deviation_ppb)
+        radio = Sx1278(name, self._medium, self._simulation)
+        uno = make_uno(name, stage.provisioning(uno_id, branch), radio, clock, stage.until_ns)
+        truths = stimuli.play(position, uno)
+        interval_ns = clock.ns_at(branch.uno.interval_s * CYCLE_HZ) - clock.origin_ns
+        self.meters.append(MeterTruth(name, uno_id, interval_ns, truths))
+        self.unos.append(uno)
+
+    def _made_intruder(self, period_ns: int) -> Intruder:
+        radio = self._branch.radio
+        modulation = Modulation(
+            radio.frequency_hz,
+            radio.spreading_factor,
+            airtime.bandwidth_code_of_hz(radio.bandwidth_hz),
+            low_data_rate=radio_settings(radio).low_data_rate_optimize,
+        )
+        name = f"{self._branch.name}/intruder"
+        streams = self._seed.child("intruder")
+        return Intruder(name, self._medium, self._simulation, modulation, streams, period_ns)
+
+
 class BranchPart:
-    """One branch on its island: sensors, Unos, radio, Pi, and the Pi's end of the uplink.
+    """One branch on its island: a radio cell, its virtual Pi, and the Pi's end of the uplink.
 
     Raises DatasetError, S0Error or MainsError for data that a sensor cannot play.
     """
@@ -110,40 +242,21 @@ class BranchPart:
         self.island = Island(branch.name)
         self._branch = branch
         self._stage = stage
-        self._seed = stage.seed.child("branch", branch.name)
-        self._medium = Medium(
-            self._seed.child("medium"),
-            self.island.trace,
-            self.island.simulation,
-            FixedLinks(branch.radio.path_loss_cdb),
-            loss=_loss(branch.radio),
-        )
+        self._cell = RadioCell(branch, stage.seed, self.island.simulation, self.island.trace)
         self._store = SqliteStore(stage.gateway_database(branch), durability="off")
         self._pi = self._made_pi()
         uplink = _uplink_end(branch, stage, self.island, SERVER)
         self._pi.join(uplink, SERVER)
-        self._meters: list[MeterTruth] = []
-        self._stimuli = BranchStimuli(branch, self._seed.child("sensors"), stage.begin_ns, stage.until_ns)
-        self._unos = [self._made_uno(uno_id, n) for n, uno_id in enumerate(stage.meter_ids(branch))]
-        self._intruder = (
-            None if stage.intruder_period_ns is None else self._made_intruder(stage.intruder_period_ns)
-        )
-        self.island.trace.record(0, branch.name, "data", sha256=self._stimuli.data_sha256)
+        self._cell.populate(stage, self._made_uno)
         self._pi.power_on()
         uplink.open()
-        for uno in self._unos:
-            uno.power_on()
-        if self._intruder is not None:
-            self._intruder.start()
+        self._cell.power_on()
 
     def harvest(self) -> BranchHarvest:
         """What the branch found."""
         runner = self._pi.runner
-        attacks = {} if self._intruder is None else self._intruder.attacks
-        return BranchHarvest(
-            branch=self._branch.name,
-            pi_name=self._pi.name,
-            pi=PiFigures(
+        return self._cell.harvest(
+            PiFigures(
                 busy_ns=runner.machine.busy_ns,
                 longest_queue=runner.machine.longest_queue,
                 uplink_sent_bytes=runner.uplink_sent_bytes,
@@ -151,11 +264,7 @@ class BranchPart:
                 repeats=runner.repeats,
                 spent=dict(sorted(runner.spent.items())),
                 blocks=len(runner.accepted_ns),
-            ),
-            unos={uno.name: uno.figures() for uno in self._unos},
-            meters=tuple(self._meters),
-            attacks={attack.value: count for attack, count in attacks.items()},
-            notes=tuple(f"{self._branch.name}: {note}" for note in self._stimuli.notes),
+            )
         )
 
     def close(self) -> None:
@@ -164,54 +273,35 @@ class BranchPart:
 
     def _made_pi(self) -> VirtualPi:
         branch, stage = self._branch, self._stage
-        name = _pi_name(branch)
-        registry = _registry(stage, stage.meter_ids(branch))
+        name = pi_name(branch)
+        registry = stage.registry(stage.meter_ids(branch))
         return VirtualPi(
             name,
-            Node(keys.signing_key(stage.seed, name), registry, self._store),
+            Node(stage.keys.signing_key(name), registry, self._store),
             registry,
             self._store,
             BatchRule(branch.pi.batch_size, branch.pi.batch_age_s * NS_PER_S),
-            Sx1278(name, self._medium, self.island.simulation, keeps_account=True),
-            _radio_settings(branch.radio),
+            self._cell.gateway_chip,
+            radio_settings(branch.radio),
             load_calibration(branch.pi.calibration),
             self.island.simulation,
             self.island.trace,
         )
 
-    def _made_uno(self, uno_id: int, position: int) -> VirtualUno:
-        branch, stage = self._branch, self._stage
-        name = f"{branch.name}/uno-{position + 1}"
-        spread = self._seed.child("uno", uno_id)
-        deviation_ppb = spread.below(2 * _CLOCK_SPREAD_PPB + 1, 0) - _CLOCK_SPREAD_PPB
-        clock = UnoClock(spread.below(_BOOT_SPREAD_NS, 1), branch.uno.clock_ppm * 1000 + deviation_ppb)
-        uno = VirtualUno(
+    def _made_uno(
+        self, name: str, provisioning: Provisioning, radio: Sx1278, clock: UnoClock, until_ns: int
+    ) -> VirtualUno:
+        return VirtualUno(
             name,
-            stage.firmware,
-            eeprom_image(_provisioning(uno_id, branch, stage)),
-            Sx1278(name, self._medium, self.island.simulation),
+            self._stage.firmware,
+            eeprom_image(provisioning),
+            radio,
             clock,
             self.island.simulation,
             self.island.trace,
-            stage.until_ns,
-            stage.translation,
+            until_ns,
+            self._stage.translation,
         )
-        truths = self._stimuli.play(position, uno)
-        interval_ns = clock.ns_at(branch.uno.interval_s * CYCLE_HZ) - clock.origin_ns
-        self._meters.append(MeterTruth(name, uno_id, interval_ns, truths))
-        return uno
-
-    def _made_intruder(self, period_ns: int) -> Intruder:
-        radio = self._branch.radio
-        modulation = Modulation(
-            radio.frequency_hz,
-            radio.spreading_factor,
-            airtime.bandwidth_code_of_hz(radio.bandwidth_hz),
-            low_data_rate=_radio_settings(radio).low_data_rate_optimize,
-        )
-        name = f"{self._branch.name}/intruder"
-        streams = self._seed.child("intruder")
-        return Intruder(name, self._medium, self.island.simulation, modulation, streams, period_ns)
 
 
 class ServerPart:
@@ -220,11 +310,11 @@ class ServerPart:
     def __init__(self, stage: Stage) -> None:
         self.island = Island(SERVER)
         self.store = SqliteStore(stage.server_database, durability="off")
-        node = Node(keys.signing_key(stage.seed, SERVER), _registry(stage, range(0)), self.store)
+        node = Node(stage.keys.signing_key(SERVER), stage.registry(range(0)), self.store)
         self._server = VirtualServer(SERVER, node, self.island.simulation, self.island.trace)
         for branch in stage.rig.branches:
             uplink = _uplink_end(branch, stage, self.island, branch.name)
-            self._server.join(uplink, _pi_name(branch))
+            self._server.join(uplink, pi_name(branch))
             uplink.open()
 
     def harvest(self) -> dict[bytes, int]:
@@ -236,41 +326,23 @@ class ServerPart:
         self.store.close()
 
 
-def _registry(stage: Stage, meter_ids: range) -> Registry:
-    """All issuers of the rig; of the meters only those whose keys the holder needs."""
-    names = [SERVER, *(_pi_name(branch) for branch in stage.rig.branches)]
-    issuers = {bytes(keys.signing_key(stage.seed, name).verify_key): Issuer(name) for name in names}
-    meters = {uno_id: keys.meter_key(stage.seed, uno_id) for uno_id in meter_ids}
-    return Registry(keys.network_id(stage.seed), 0, issuers, meters)
-
-
 def _uplink_end(branch: Branch, stage: Stage, island: Island, peer: str) -> UplinkEnd:
     stream = stage.seed.child("uplink", branch.name)
     return UplinkEnd(f"{branch.name}/uplink", _uplink_plan(branch), stream, island, peer)
 
 
-def _pi_name(branch: Branch) -> str:
+def pi_name(branch: Branch) -> str:
+    """What the branch's Pi and its gateway's issuer are called."""
     return f"{branch.name}/pi"
 
 
-def _provisioning(uno_id: int, branch: Branch, stage: Stage) -> Provisioning:
-    radio = branch.radio
-    return Provisioning(
-        uno_id=uno_id,
-        key=keys.meter_key(stage.seed, uno_id),
-        interval_s=branch.uno.interval_s,
-        s0_count=branch.s0_per_uno,
-        ac_count=branch.mains_per_uno,
-        frequency_hz=radio.frequency_hz,
-        spreading_factor=radio.spreading_factor,
-        bandwidth_hz=radio.bandwidth_hz,
-        coding_rate=radio.coding_rate_denominator,
-        tx_power_dbm=radio.tx_power_dbm,
-        ack_timeout_ms=radio.ack_timeout_ms,
-    )
+def uno_name(branch: Branch, position: int) -> str:
+    """What the branch's Uno at this position, from 0, is called."""
+    return f"{branch.name}/uno-{position + 1}"
 
 
-def _radio_settings(radio: Radio) -> RadioSettings:
+def radio_settings(radio: Radio) -> RadioSettings:
+    """A branch's radio as its gateway sets it."""
     return RadioSettings(
         frequency_hz=radio.frequency_hz,
         spreading_factor=radio.spreading_factor,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench.assembly import SERVER, BranchHarvest, BranchPart, PiFigures, ServerPart, Stage
+from bench.assembly import LEAD_IN_NS, SERVER, BranchHarvest, BranchPart, PiFigures, ServerPart, Stage
+from bench.keys import SeededKeys
 from bench.oracle import LedgerEntry, Oracle, Verdict
 from bench.rig.calibration import load_calibration
 from bench.rig.model import Branch, Rig
@@ -23,9 +24,6 @@ from bench.world.streams import Stream
 from bench.world.trace import Record, Trace, TraceFile
 from ledger.block import Block
 from ledger.store.sqlite import SqliteStore
-
-LEAD_IN_NS = 2 * NS_PER_S
-"""The sensors begin when every Uno has booted."""
 
 TRACE_FILE = "trace.jsonl"
 
@@ -106,7 +104,7 @@ class TrialOutcome:
         return self.plan.directory / "server.db"
 
 
-class _RadioCount:
+class RadioCount:
     """Subscriber that adds up what happened on the air."""
 
     def __init__(self) -> None:
@@ -115,6 +113,7 @@ class _RadioCount:
         self.receptions: Counter[str] = Counter()
 
     def __call__(self, record: Record) -> None:
+        """Take one record of the trace in."""
         if record.kind == "transmission":
             self.sent[record.source] += 1
             self.airtime_ns[record.source] += int(record.fields["end_ns"]) - record.t_ns
@@ -122,22 +121,24 @@ class _RadioCount:
             self.receptions[str(record.fields["outcome"])] += 1
 
     def stations(self) -> dict[str, StationFigures]:
+        """Every radio that sent."""
         return {name: StationFigures(self.sent[name], self.airtime_ns[name]) for name in sorted(self.sent)}
 
 
 def run_trial(
     plan: TrialPlan, firmware: FirmwareImage, progress: Progress = lambda _share: None
 ) -> TrialOutcome:
-    """Run a virtual trial to its end.
+    """Run a trial of a virtual rig to its end.
 
     Raises RigError, DatasetError, S0Error or MainsError for a rig that cannot be put together, TrialError
     where the directory cannot be written.
     """
     began_s = time.perf_counter()
-    _clear(plan.directory)
+    clear_directory(plan.directory)
     stage = Stage(
         plan.rig,
         Stream(plan.seed),
+        SeededKeys(Stream(plan.seed)),
         firmware,
         plan.directory,
         LEAD_IN_NS,
@@ -145,7 +146,7 @@ def run_trial(
         translate(firmware.flash) if plan.translated else None,
         plan.intruder_period_ns,
     )
-    trace, oracle, count = Trace(), Oracle(LEAD_IN_NS + plan.window_ns), _RadioCount()
+    trace, oracle, count = Trace(), Oracle(LEAD_IN_NS + plan.window_ns), RadioCount()
     with (
         (plan.directory / TRACE_FILE).open("w", encoding="ascii", newline="\n") as text,
         _cast(stage, plan.processes) as cast,
@@ -160,7 +161,7 @@ def run_trial(
             progress(share / _PROGRESS_STEPS)
         trace.settle()
         branches, accepted_ns = cast.harvest(plan.rig), cast.server.harvest()
-    return _outcome(stage, plan, branches, accepted_ns, oracle, count, file.hexdigest(), began_s)
+    return outcome_of(stage, plan, branches, accepted_ns, oracle, count, file.hexdigest(), began_s)
 
 
 def _lookahead_ns(rig: Rig) -> int:
@@ -212,16 +213,17 @@ def _branch_parts(branches: Sequence[Branch], stage: Stage) -> list[BranchPart]:
     return [BranchPart(branch, stage) for branch in branches]
 
 
-def _outcome(
+def outcome_of(
     stage: Stage,
     plan: TrialPlan,
     branches: list[BranchHarvest],
     accepted_ns: dict[bytes, int],
     oracle: Oracle,
-    count: _RadioCount,
+    count: RadioCount,
     trace_sha256: str,
     began_s: float,
 ) -> TrialOutcome:
+    """Judge a trial by the databases that it left at the stage's places."""
     databases = {SERVER: stage.server_database}
     databases |= {
         harvest.pi_name: stage.gateway_database(branch)
@@ -243,7 +245,7 @@ def _outcome(
     return TrialOutcome(
         plan=plan,
         verdict=oracle.judge(meters, server, waiting),
-        virtual_ns=stage.until_ns,
+        virtual_ns=stage.duration_ns,
         wall_s=time.perf_counter() - began_s,
         trace_sha256=trace_sha256,
         firmware=stage.firmware,
@@ -286,7 +288,7 @@ def _held(store: SqliteStore) -> Iterator[LedgerEntry]:
         yield LedgerEntry(*reading.key, reading.plaintext)
 
 
-def _clear(directory: Path) -> None:
+def clear_directory(directory: Path) -> None:
     """Start with an empty directory; only what a trial made is ever removed."""
     mark = directory / ".trial"
     try:

@@ -565,6 +565,22 @@ class Rig(Part):
         """The branches, in the order of the file."""
         return self.branch
 
+    def virtual_twin(self) -> Rig:
+        """The same rig with every seat virtual: what a trial on the wall clock is held against."""
+        branches = [
+            {
+                **dict(branch),
+                "uno": {**dict(branch.uno), "kind": "virtual", "ports": ()},
+                "pi": Pi(
+                    calibration=branch.pi.calibration,
+                    batch_size=branch.pi.batch_size,
+                    batch_age_s=branch.pi.batch_age_s,
+                ),
+            }
+            for branch in self.branch
+        ]
+        return rig_from({**dict(self), "branch": branches, "server": Server()}, f"twin of {self.name}")
+
     def with_changes(
         self,
         *,

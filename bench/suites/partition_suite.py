@@ -4,10 +4,11 @@ import json
 
 import allure
 
+from bench.assembly import LEAD_IN_NS
 from bench.campaign import Campaign
 from bench.rig.model import Branch, Outage, Rig
 from bench.suites.evidence import attach_trial
-from bench.trial import LEAD_IN_NS, TrialOutcome
+from bench.trial import TrialOutcome
 from bench.world.simulation import NS_PER_S
 
 pytestmark = allure.suite("partition")
