@@ -119,7 +119,7 @@ class Campaign:
             rig=record.rig_of(self.rig, self.rig_path),
             data_sets=record.data_sets_of(self.rig),
             seeds=tuple(sorted({outcome.plan.seed for outcome in outcomes})),
-            firmware=(record.firmware_of(self.firmware, self.rig.branches[0].uno.profile, outcomes),),
+            firmware=(record.firmware_of(self.firmware, self.rig, outcomes),),
             calibrations=record.calibrations_of(self.rig),
             trials=tuple(trials.values()),
             capacities=tuple(self.capacities),

@@ -15,7 +15,7 @@ def summary_of(outcome: TrialOutcome) -> dict[str, Any]:
     figures = figures_of(outcome)
     return {
         "rig": plan.rig.name,
-        "kind": "virtual",
+        "kind": plan.rig.kind,
         "calibrated_by": list(outcome.calibrations),
         "seed": plan.seed,
         "window_s": plan.window_ns / NS_PER_S,

@@ -1,9 +1,8 @@
 """A trial on the wall clock beside the same trial in virtual time: is the ledger's content the same?
 
-The content of a ledger is what every Uno said at every counter: its registers. Boot epochs differ, since a board
-that is reset and provisioned has booted more often than one that comes new from the factory; so do times,
-blocks and signatures. The backlog that a frame reports hangs on when its predecessor was acknowledged, and is
-compared apart.
+The content of a ledger is what every Uno said at every counter: its registers. Boot epochs differ, since a
+board that is reset and provisioned has booted more often than one new from the factory; so do times, blocks
+and signatures, and the backlog that a frame reports, which hangs on when the one before was acknowledged.
 """
 
 import contextlib
@@ -74,8 +73,8 @@ def content_of(database: Path) -> dict[tuple[int, int], Registers]:
 def compare(virtual: TrialOutcome, paced: TrialOutcome) -> Twins:
     """Hold the server's ledgers of two trials against each other, as far as both trials judge.
 
-    Snapshots after the judged window come as far as each trial happened to run on, and are left out where only
-    one has them.
+    How many snapshots follow after the judged window depends on how far each trial happened to run on: those
+    that only one ledger has are left out.
     """
     left, right = content_of(virtual.server_database), content_of(paced.server_database)
     due = _due_counters(virtual)

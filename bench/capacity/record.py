@@ -37,14 +37,26 @@ _DUTY_LIMIT_PPM = 100_000
 _SKETCH_FLASH_BYTES = FLASH_BYTES - BOOTLOADER_BYTES
 _SRAM_BYTES = SRAM_END - SRAM_START
 
-_UNO_LABEL = result.Label(result.Kind.VIRTUAL, ON_CHIP)
-_AIR_LABEL = result.Label(result.Kind.VIRTUAL, ON_AIR)
-_COUNTED = result.Label(result.Kind.VIRTUAL)
-
 
 def label_of(rig: Rig) -> result.Label:
     """The label of a figure that the whole branch makes: the Pi's calibration is its weakest part."""
-    return result.Label(result.Kind.VIRTUAL, rig.branches[0].pi.calibration.stem)
+    return result.Label(result.Kind(rig.kind), rig.branches[0].pi.calibration.stem)
+
+
+def _uno_label(rig: Rig) -> result.Label:
+    """A virtual and an emulated Uno run the same core; what a real one shows needs no calibration."""
+    kind = result.Kind(rig.branches[0].uno.kind)
+    return result.Label(kind, None if kind is result.Kind.REAL else ON_CHIP)
+
+
+def _air_label(rig: Rig) -> result.Label:
+    """The medium is a model wherever the Unos are."""
+    kind = result.Kind(rig.branches[0].uno.kind)
+    return result.Label(kind, None if kind is result.Kind.REAL else ON_AIR)
+
+
+def _counted(rig: Rig) -> result.Label:
+    return result.Label(result.Kind(rig.kind))
 
 
 def calibrations_of(rig: Rig) -> tuple[result.Calibration, ...]:
@@ -88,17 +100,17 @@ def _origin(path: Path) -> str:
     return f"see {notice.parent.name}/{notice.name}" if notice.exists() else "given by the user"
 
 
-def firmware_of(image: FirmwareImage, profile: str, outcomes: Sequence[TrialOutcome]) -> result.Firmware:
+def firmware_of(image: FirmwareImage, rig: Rig, outcomes: Sequence[TrialOutcome]) -> result.Firmware:
     """The image, with the least SRAM that it left free in any trial."""
     return result.Firmware(
-        profile=profile,
+        profile=rig.branches[0].uno.profile,
         sha256=image.sha256,
         flash_bytes=image.flash_used,
         flash_size_bytes=_SKETCH_FLASH_BYTES,
         static_sram_bytes=image.static_sram or 0,
         sram_size_bytes=_SRAM_BYTES,
         lowest_free_sram_bytes=min(map(free_sram_bytes, outcomes), default=None),
-        label=_UNO_LABEL,
+        label=_uno_label(rig),
     )
 
 
@@ -133,14 +145,14 @@ def trial_of(name: str, outcome: TrialOutcome) -> result.Trial:
         uno=result.UnoUse(
             awake_ppm=round(awake_share(outcome) * PPM),
             lowest_free_sram_bytes=free_sram_bytes(outcome),
-            label=_UNO_LABEL,
+            label=_uno_label(rig),
         ),
         pi=result.PiUse(busy_ppm=round(busy_share(outcome) * PPM), memory_bytes=None, label=label),
         server=result.ServerUse(
             uplink_bytes=sum(pi.uplink_sent_bytes for pi in outcome.pis.values()),
             ledger_bytes=outcome.ledger_bytes,
             ledger_bytes_per_reading=outcome.ledger_bytes / max(1, verdict.in_server_ledger),
-            label=_COUNTED,
+            label=_counted(rig),
         ),
     )
 
@@ -162,13 +174,14 @@ def _radio_of(outcome: TrialOutcome) -> result.RadioUse:
         ),
         retries=outcome.retries,
         outcomes=outcome.receptions,
-        label=_AIR_LABEL,
+        label=_air_label(outcome.plan.rig),
     )
 
 
 def free_of(name: str, outcome: TrialOutcome) -> tuple[FreeResource, ...]:
     """What this trial used of every tier, in the order of the branch."""
-    label = label_of(outcome.plan.rig)
+    rig = outcome.plan.rig
+    label, on_chip, on_air = label_of(rig), _uno_label(rig), _air_label(rig)
     seconds = outcome.virtual_ns / NS_PER_S
     limit_s = outcome.virtual_ns * _DUTY_LIMIT_PPM / PPM / NS_PER_S
     sram_bytes = _SRAM_BYTES - free_sram_bytes(outcome)
@@ -177,12 +190,12 @@ def free_of(name: str, outcome: TrialOutcome) -> tuple[FreeResource, ...]:
     gateway_s = longest_airtime_ns(outcome, outcome.pis) / NS_PER_S
     busy_s = busy_share(outcome) * seconds
     return (
-        FreeResource(Tier.UNO, "CPU", awake_share(outcome), 1, "share", name, _UNO_LABEL),
-        FreeResource(Tier.UNO, "SRAM", sram_bytes, _SRAM_BYTES, "B", name, _UNO_LABEL),
-        FreeResource(Tier.UNO, "flash", flash_bytes, _SKETCH_FLASH_BYTES, "B", name, _UNO_LABEL),
-        FreeResource(Tier.UNO, "airtime", uno_s, limit_s, "s at 10 % duty", name, _AIR_LABEL),
-        FreeResource(Tier.RADIO, "channel", channel_load(outcome), 1, "share", name, _AIR_LABEL),
-        FreeResource(Tier.PI, "airtime", gateway_s, limit_s, "s at 10 % duty", name, _AIR_LABEL),
+        FreeResource(Tier.UNO, "CPU", awake_share(outcome), 1, "share", name, on_chip),
+        FreeResource(Tier.UNO, "SRAM", sram_bytes, _SRAM_BYTES, "B", name, on_chip),
+        FreeResource(Tier.UNO, "flash", flash_bytes, _SKETCH_FLASH_BYTES, "B", name, on_chip),
+        FreeResource(Tier.UNO, "airtime", uno_s, limit_s, "s at 10 % duty", name, on_air),
+        FreeResource(Tier.RADIO, "channel", channel_load(outcome), 1, "share", name, on_air),
+        FreeResource(Tier.PI, "airtime", gateway_s, limit_s, "s at 10 % duty", name, on_air),
         FreeResource(Tier.PI, "CPU and card", busy_s, seconds, "s of one core", name, label),
     )
 
@@ -190,7 +203,8 @@ def free_of(name: str, outcome: TrialOutcome) -> tuple[FreeResource, ...]:
 def protection_of(outcome: TrialOutcome) -> tuple[ProtectionCost, ...]:
     """What encryption, acknowledgement and signature cost between the tiers."""
     branch = outcome.plan.rig.branches[0]
-    label = label_of(outcome.plan.rig)
+    rig = outcome.plan.rig
+    label, on_chip, counted = label_of(rig), _uno_label(rig), _counted(rig)
     calibration = load_calibration(branch.pi.calibration)
     seals = [cycles for uno in outcome.unos.values() for cycles in uno.seal_cycles]
     seal_cycles = median_high(seals) if seals else 0
@@ -205,9 +219,9 @@ def protection_of(outcome: TrialOutcome) -> tuple[ProtectionCost, ...]:
         (Operation.ED25519_VERIFY, "block"),
     )
     return (
-        ProtectionCost(Tier.UNO, "Ascon-AEAD128 seal", seal_cycles, "cycles", "frame", _UNO_LABEL),
-        ProtectionCost(Tier.UNO, "Ascon-AEAD128 seal", seal_ms, "ms", "frame", _UNO_LABEL),
-        ProtectionCost(Tier.RADIO, "header and tag", added, "B", f"frame of {frame} B", _COUNTED),
+        ProtectionCost(Tier.UNO, "Ascon-AEAD128 seal", seal_cycles, "cycles", "frame", on_chip),
+        ProtectionCost(Tier.UNO, "Ascon-AEAD128 seal", seal_ms, "ms", "frame", on_chip),
+        ProtectionCost(Tier.RADIO, "header and tag", added, "B", f"frame of {frame} B", counted),
         *(
             ProtectionCost(
                 Tier.PI,
