@@ -1,0 +1,180 @@
+"""A byte stream by its address: a serial port, a character device, or a port behind the network.
+
+=====================  ==================================================================================
+``/dev/...``           a terminal (USB, pty) by pyserial, any other character device (virtio) as it is
+``socket://HOST:PORT`` a TCP socket that passes bytes through, as pyserial and ser2net name it
+``rfc2217://...``      a serial port behind the network with its settings (RFC 2217), by pyserial
+=====================  ==================================================================================
+
+Whatever it is, it has a file descriptor to wait for and never blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import stat
+import threading
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import serial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READ_BYTES: Final = 4096
+_WRITE_TIMEOUT_MS: Final = 1000
+_CONNECT_TIMEOUT_S: Final = 5.0
+_PUMP_POLL_S: Final = 0.2
+
+_MENDS: Final = {
+    errno.ENOENT: "check the path and that the device is plugged in",
+    errno.EACCES: "add this user to the group of the device (dialout for serial ports), then log in again",
+    errno.EPERM: "add this user to the group of the device (dialout for serial ports), then log in again",
+    errno.EBUSY: "another program holds it: stop that one first",
+    errno.ECONNREFUSED: "start the program that serves this port, or mend the address",
+}
+
+
+class StreamError(RuntimeError):
+    """A byte stream cannot be opened, or is gone; the message names it and the mend."""
+
+
+class ByteStream:
+    """An open stream, by a file descriptor that does not block; ``on_close`` lets go of what it came from."""
+
+    def __init__(self, name: str, descriptor: int, on_close: Callable[[], None] | None = None) -> None:
+        self.name: Final = name
+        self._descriptor = descriptor
+        self._on_close = on_close
+        os.set_blocking(descriptor, False)
+
+    def fileno(self) -> int:
+        """The file descriptor, readable when :meth:`read` has something."""
+        return self._descriptor
+
+    def read(self) -> bytes:
+        """Return what has come, perhaps nothing. Raises StreamError at the end of the stream."""
+        try:
+            data = os.read(self._descriptor, READ_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise self._gone(error.strerror) from None
+        if data or not select.select([self._descriptor], [], [], 0)[0]:
+            # A terminal without data reads as empty too; only at the end it is readable as well.
+            return data
+        return self._read_or_end()
+
+    def _read_or_end(self) -> bytes:
+        try:
+            data = os.read(self._descriptor, READ_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise self._gone(error.strerror) from None
+        if not data:
+            raise self._gone("the other end closed it")
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Write all of it. Raises StreamError when nobody takes it within a second."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:
+                waiting = select.poll()
+                waiting.register(self._descriptor, select.POLLOUT)
+                if not waiting.poll(_WRITE_TIMEOUT_MS):
+                    raise self._gone("nobody reads at the other end") from None
+            except OSError as error:
+                raise self._gone(error.strerror) from None
+
+    def close(self) -> None:
+        """Let go of it; a second call does nothing."""
+        if self._descriptor >= 0:
+            if self._on_close is None:
+                os.close(self._descriptor)
+            else:
+                self._on_close()
+            self._descriptor = -1
+
+    def _gone(self, why: str | None) -> StreamError:
+        return StreamError(f"{self.name}: {why}; check the cable and what is at its other end")
+
+
+def open_stream(address: str, bits_per_second: int) -> ByteStream:
+    """Open a stream by its address; the speed counts for terminals and RFC 2217. Raises StreamError."""
+    try:
+        if address.startswith("socket://"):
+            return _open_socket(address)
+        if address.startswith("rfc2217://"):
+            return _open_pumped(address, bits_per_second)
+        if stat.S_ISCHR(os.stat(address).st_mode):
+            return _open_device(address, bits_per_second)
+    except (OSError, ValueError) as error:
+        raise StreamError(f"{address}: {_cause(error)}") from None
+    raise StreamError(f"{address}: is no device; give /dev/..., socket://HOST:PORT or rfc2217://HOST:PORT")
+
+
+def _cause(error: OSError | ValueError) -> str:
+    number = getattr(error, "errno", None)
+    if number is None:
+        return f"{error}; check the address"
+    return f"{os.strerror(number)}; {_MENDS.get(number, 'check the address and the device')}"
+
+
+def _open_socket(address: str) -> ByteStream:
+    parts = urlsplit(address)
+    if parts.hostname is None or parts.port is None:
+        raise ValueError("an address like socket://HOST:PORT is wanted")
+    connection = socket.create_connection((parts.hostname, parts.port), _CONNECT_TIMEOUT_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return ByteStream(address, connection.detach())
+
+
+def _open_device(path: str, bits_per_second: int) -> ByteStream:
+    descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not os.isatty(descriptor):
+        return ByteStream(path, descriptor)
+    os.close(descriptor)
+    port = serial.Serial(path, bits_per_second, timeout=0, exclusive=True)
+    return ByteStream(path, port.fileno(), port.close)
+
+
+def _open_pumped(address: str, bits_per_second: int) -> ByteStream:
+    """A port that pyserial serves in threads of its own: two pumps and a pair of sockets give it a descriptor."""
+    port = serial.serial_for_url(address, bits_per_second, timeout=_PUMP_POLL_S)
+    ours, theirs = socket.socketpair()
+
+    def inwards() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while port.is_open:
+                theirs.sendall(port.read(max(1, port.in_waiting)))
+        with contextlib.suppress(OSError):
+            theirs.shutdown(socket.SHUT_RDWR)
+
+    def outwards() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while data := theirs.recv(READ_BYTES):
+                port.write(data)
+        port.close()
+
+    threads = [threading.Thread(target=pump, name=address, daemon=True) for pump in (inwards, outwards)]
+    for thread in threads:
+        thread.start()
+
+    def close() -> None:
+        with contextlib.suppress(OSError):
+            ours.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+        ours.close()
+        theirs.close()
+
+    return ByteStream(address, ours.fileno(), close)
