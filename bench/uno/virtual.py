@@ -81,6 +81,7 @@ class VirtualUno:
         trace: Trace,
         until_ns: int,
         translation: Translation | None = None,
+        boot_loader: bytes | None = None,
     ) -> None:
         self.name = name
         self.clock = clock
@@ -98,7 +99,7 @@ class VirtualUno:
         self._seal_cycles: list[int] = []
         self._fault: str | None = None
         self._stack_floor = image.stack_floor or SRAM_START
-        self._core = Atmega328p(image.flash, eeprom, translation)
+        self._core = Atmega328p(image.flash, eeprom, translation, boot_loader)
         self._core.set_stack_floor(self._stack_floor)
         self._core.set_pin(RADIO_DIO0, False)
         self._core.watch(RADIO_SELECT)
@@ -245,19 +246,27 @@ class VirtualUno:
             self._console.append(byte)
 
     def _dio0(self, high: bool) -> None:
-        """The radio's interrupt line moves, now; a sleeping core has waited for it."""
-        now_cycle = self.clock.cycle_at(self._simulation.now_ns)
+        """The radio's interrupt line moves, now."""
         if self._attending:
             self._core.set_pin(RADIO_DIO0, high)
-            return
-        if self._core.cycle < now_cycle:
+        else:
+            self._act(lambda: self._core.set_pin(RADIO_DIO0, high))
+
+    def _act(self, action: Callable[[], None]) -> None:
+        """Let something outside act on the chip, now; a sleeping core has waited for it."""
+        now_cycle = self.clock.cycle_at(self._simulation.now_ns)
+        if self._core.cycle < now_cycle and self._fault is None:
             stop = self._core.run(now_cycle)
             assert stop in (Stop.LIMIT, Stop.HALT), f"{self.name} was left behind awake: {stop.name}"
-        self._core.set_pin(RADIO_DIO0, high)
+        action()
         if self._pending is None and self._fault is None:
-            if self._appointment is not None:
-                self._appointment.cancel()
-            self._appointment = self._simulation.at(self._simulation.now_ns, self.name, self._run)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Run again from now on, whatever the core was waiting for."""
+        if self._appointment is not None:
+            self._appointment.cancel()
+        self._appointment = self._simulation.at(self._simulation.now_ns, self.name, self._run)
 
     def _record(self, kind: str, **fields: int | str | bytes | bool) -> None:
         t_ns = max(self._simulation.now_ns, self.clock.ns_at(self._core.cycle))

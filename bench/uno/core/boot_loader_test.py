@@ -1,34 +1,10 @@
-"""The Uno's own boot loader programs the emulated chip by STK500: Optiboot, built from arduino-core-avr.
-
-The HEX file that Debian 12 ships with it reaches past the end of flash.
-"""
-
-import subprocess
+"""The Uno's own boot loader, Optiboot, programs the emulated chip by STK500."""
 
 import pytest
 
-from bench.uno.atmega328p import BOOT_SECTION, CLOCK_HZ, Atmega328p, ResetCause, Stop
-from bench.uno.build import ARDUINO
-from bench.uno.image import load_image
+from bench.uno.atmega328p import CLOCK_HZ, Atmega328p, ResetCause, Stop
+from bench.uno.boot_loader import build_boot_loader
 
-OPTIBOOT = ARDUINO / "bootloaders/optiboot"
-# As the Makefile there for the target atmega328, but without blinking: for that avr-gcc 5.4 leaves no room.
-FLAGS = [
-    "-Os",
-    "-fno-inline-small-functions",
-    "-fno-split-wide-types",
-    "-mshort-calls",
-    "-mrelax",
-    "-mmcu=atmega328p",
-    "-w",
-    "-DF_CPU=16000000L",
-    "-DBAUD_RATE=115200",
-    "-DLED_START_FLASHES=0",
-    "-nostartfiles",
-    "-Wl,--relax",
-    "-Wl,--section-start=.text=0x7e00",
-    "-Wl,--section-start=.version=0x7ffe",
-]
 PAGE_BYTES = 128
 MARK = 0x5A
 
@@ -57,17 +33,9 @@ class Programmer:
         return bytes(answer[1:-1])
 
 
-@pytest.fixture(scope="module")
-def boot_loader(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    elf = tmp_path_factory.mktemp("optiboot") / "optiboot.elf"
-    command = ["avr-gcc", *FLAGS, f"-I{OPTIBOOT}", str(OPTIBOOT / "optiboot.c"), "-o", str(elf)]
-    subprocess.run(command, check=True)
-    return load_image(elf).flash[BOOT_SECTION:]
-
-
 @pytest.fixture
-def programmer(boot_loader: bytes) -> Programmer:
-    chip = Atmega328p(b"", boot_loader=boot_loader)
+def programmer() -> Programmer:
+    chip = Atmega328p(b"", boot_loader=build_boot_loader())
     chip.reset(ResetCause.EXTERNAL)
     chip.run(chip.cycle + CLOCK_HZ // 10)
     return Programmer(chip)
