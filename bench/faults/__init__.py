@@ -1,0 +1,1 @@
+"""Faults: typed, planned by seed, and proven to have fired."""
