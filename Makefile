@@ -27,7 +27,7 @@ test:
 	$(python) -m pytest
 
 bench:
-	@.ci/setup bench
+	@.ci/setup $(if $(shell grep -ls '"emulated"' "$(RIG)"),emulated,bench)
 	.venv/bin/bench run --rig "$(RIG)" --seed "$(SEED)" --report "$(REPORT)" $(if $(SHORT),--short)
 
 clean:

@@ -1,8 +1,9 @@
 """One run over a rig by all suites: gives them trials and searches, and collects what they show."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,11 +13,16 @@ from bench.capacity import record, result
 from bench.capacity.answers import answers_of
 from bench.capacity.figures import bound_by, broken, figures_of
 from bench.capacity.search import Event, Plan, ProbeEnded, Result, SearchEnded, SearchError, Verdict, search
+from bench.faults.plan import Fault, FaultEvidence, planned_faults
+from bench.paced.crash import crash_window_ns, strike_all
+from bench.paced.rig import PacedRig
+from bench.paced.scene import Disturb
 from bench.progress import Reporter
 from bench.rig.model import Rig
 from bench.trial import TrialOutcome, TrialPlan, run_trial
 from bench.uno.image import FirmwareImage
 from bench.world.simulation import NS_PER_S
+from bench.world.streams import Stream
 
 RESULT_FILE = "capacity.json"
 BASELINE = "baseline"
@@ -36,6 +42,7 @@ class Campaign:
     reporter: Reporter
     trials: dict[str, TrialOutcome] = field(default_factory=dict)
     capacities: list[result.Capacity] = field(default_factory=list)
+    _standing: PacedRig | None = field(default=None, init=False)
 
     def trial(
         self,
@@ -52,7 +59,7 @@ class Campaign:
                 rig=rig or self.rig,
                 seed=self.seed if seed is None else seed,
                 window_ns=(window_s or self.window_s) * NS_PER_S,
-                directory=self.directory / "trials" / name.replace(" ", "-"),
+                directory=self._directory(name),
                 intruder_period_ns=None if intruder_period_s is None else intruder_period_s * NS_PER_S,
             )
             self.trials[name] = self._run(name, plan)
@@ -62,6 +69,8 @@ class Campaign:
     def window_s(self) -> int:
         """How much virtual time a trial of a suite judges: a number of the slowest branch's intervals."""
         slowest_s = max(branch.uno.interval_s for branch in self.rig.branches)
+        if self.rig.is_paced:
+            return slowest_s * (6 if self.short else 30)
         return slowest_s * (10 if self.short else 60)
 
     @property
@@ -132,10 +141,48 @@ class Campaign:
         found.write(path)
         return path
 
-    def _run(self, task: str, plan: TrialPlan) -> TrialOutcome:
-        outcome = run_trial(plan, self.firmware, lambda share: self.reporter.show(task, share))
+    def crash_plan(self) -> tuple[Fault, ...]:
+        """The faults that the gateway has to stand: a hundred, or a few in a short run."""
+        kills, power_cuts = (5, 2) if self.short else (80, 20)
+        return planned_faults(Stream(self.seed, "faults"), kills, power_cuts)
+
+    def disturbed_trial(
+        self, name: str, faults: Sequence[Fault]
+    ) -> tuple[TrialOutcome, tuple[FaultEvidence, ...]]:
+        """A trial of a paced rig, long enough for all these faults to strike one after the other."""
+        plan = TrialPlan(self.rig, self.seed, crash_window_ns(faults), self._directory(name))
+        evidence: list[FaultEvidence] = []
+        strike = partial(strike_all, faults, found=evidence.append)
+        self.trials[name] = self._run(name, plan, strike)
+        return self.trials[name], tuple(evidence)
+
+    def close(self) -> None:
+        """Take the rig down, where one stands."""
+        if self._standing is not None:
+            self._standing.close()
+
+    @property
+    def retries(self) -> tuple[str, ...]:
+        """Every failure of the infrastructure that was followed by another try."""
+        return () if self._standing is None else self._standing.retries
+
+    def _directory(self, name: str) -> Path:
+        return self.directory / "trials" / name.replace(" ", "-")
+
+    def _run(self, task: str, plan: TrialPlan, disturb: Disturb | None = None) -> TrialOutcome:
+        show = partial(self.reporter.show, task)
+        if plan.rig.is_paced:
+            outcome = self._standing_rig().play(plan, show, disturb)
+        else:
+            outcome = run_trial(plan, self.firmware, show)
         self.reporter.clear()
         return outcome
+
+    def _standing_rig(self) -> PacedRig:
+        """The rig, brought up for the first trial and kept for all others."""
+        if self._standing is None:
+            self._standing = PacedRig(self.rig, self.firmware, self.directory / "rig", self.reporter.tell)
+        return self._standing
 
     @staticmethod
     def _played(events: Iterator[Event]) -> Result:

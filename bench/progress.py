@@ -28,6 +28,11 @@ class Reporter:
         else:
             self._write(f"\n    {line}")
 
+    def tell(self, line: str) -> None:
+        """Say something that stays."""
+        self.clear()
+        self._write(f"\n    {line}")
+
     def clear(self) -> None:
         """Take the renewing line away."""
         if self._is_terminal:

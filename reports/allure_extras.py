@@ -13,8 +13,7 @@ from reports.style import AXIS_NAMES, words
 
 INFRASTRUCTURE_ERRORS = (
     "RigError",
-    "SeatError",
-    "StrategyError",
+    "InfrastructureError",
     "ConnectionError",
     "TimeoutError",
     "OSError",

@@ -2,14 +2,17 @@
 
 import json
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import allure
 
 from bench.campaign import Campaign
+from bench.faults.plan import FaultEvidence
 from bench.summary import summary_of
 from bench.trial import TrialOutcome
+from bench.twin import Twins
 from reports.model import load
 from reports.plots import plots
 
@@ -33,6 +36,28 @@ def attach_plots(campaign: Campaign) -> None:
     """All plots that can be drawn from what the campaign has found so far."""
     for name, svg in plots(load(campaign.write_result())).items():
         allure.attach(svg, name, allure.attachment_type.SVG)
+
+
+def attach_twins(twins: Twins) -> None:
+    """Both trials figure by figure, and what differs."""
+    rows = [{"figure": name, "virtual": virtual, "paced": paced} for name, virtual, paced in twins.rows()]
+    _attach_json(
+        {
+            "same": twins.same,
+            "snapshots compared": twins.compared,
+            "only in virtual time": twins.only_virtual,
+            "only on the wall clock": twins.only_paced,
+            "differing": twins.differing,
+            "differences": list(twins.differences),
+            "side by side": rows,
+        },
+        "twins",
+    )
+
+
+def attach_faults(evidence: Sequence[FaultEvidence]) -> None:
+    """Each fault, that it fired, and what was found."""
+    allure.attach("\n".join(map(str, evidence)), "faults", allure.attachment_type.TEXT)
 
 
 def trace_extract(path: Path) -> str:

@@ -50,6 +50,8 @@ def test_criteria_hold(campaign: Campaign, baseline: TrialOutcome) -> None:
 
 @allure.title("The same seed gives the same trace, another seed another one")
 def test_trial_is_repeatable(campaign: Campaign) -> None:
+    if campaign.rig.is_paced:
+        pytest.skip("what keeps the wall clock repeats its ledger's content, not its trace: see suite twin")
     window_s = 3 * max(branch.uno.interval_s for branch in campaign.rig.branches)
     first = campaign.trial("repeatable", window_s=window_s)
     again = campaign.trial("repeated", window_s=window_s)
@@ -93,6 +95,8 @@ def test_changed_bytes_are_found(campaign: Campaign, baseline: TrialOutcome, tmp
 
 @allure.title("An intruder's frames are refused and counted, and nothing valid is lost")
 def test_intruder_is_refused(campaign: Campaign) -> None:
+    if any(branch.uno.kind == "real" for branch in campaign.rig.branches):
+        pytest.skip("the intruder transmits on the modelled medium, and real radios do not hear it")
     outcome = campaign.trial("intruder", intruder_period_s=7)
     attach_trial(campaign, outcome)
     assert outcome.attacks.keys() >= {"replay", "altered", "truncated", "stranger", "forged_ack"}

@@ -15,9 +15,12 @@ pytestmark = allure.suite("partition")
 
 
 def islands(rig: Rig, window_s: int) -> Rig:
-    """The rig with at least two branches, their uplinks cut from a quarter of the window on, one longer."""
+    """The rig with its uplinks cut from a quarter of the window on, each longer than the one before.
+
+    A virtual rig gets a second branch where it has one; one of ports and hosts has the branches that stand.
+    """
     branches = rig.branches
-    if len(branches) == 1:
+    if len(branches) == 1 and not rig.is_paced:
         branches = (branches[0], branches[0].model_copy(update={"name": f"{branches[0].name}-twin"}))
     begin_s = LEAD_IN_NS // NS_PER_S + window_s // 4
     cut: list[Branch] = []
@@ -47,7 +50,6 @@ def sealed_while_cut(outcome: TrialOutcome) -> set[str]:
 def test_islands_merge(campaign: Campaign) -> None:
     outcome = campaign.trial("islands", rig=islands(campaign.rig, campaign.window_s))
     attach_trial(campaign, outcome)
-    assert len(outcome.pis) >= 2
     assert sealed_while_cut(outcome) == set(outcome.pis)
     assert len(set(outcome.heads.values())) == 1, outcome.heads
     assert (outcome.verdict.altered, outcome.verdict.unaccounted) == (0, 0)

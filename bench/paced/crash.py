@@ -1,0 +1,50 @@
+"""Crashes of a gateway while a trial plays: each strikes, is seen to have struck, and is audited."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.faults.plan import Fault, FaultEvidence, FaultKind
+from bench.world.simulation import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bench.paced.scene import Disturbable, Scene
+
+_RECOVERY_NS = {FaultKind.GATEWAY_KILLED: 20 * NS_PER_S, FaultKind.PI_POWER_CUT: 120 * NS_PER_S}
+"""What a recovery may take at the most, audit included, for the plan of a trial's length."""
+
+
+def crash_window_ns(faults: Sequence[Fault]) -> int:
+    """How long a trial must play so that all faults find their time."""
+    return sum(fault.after_ns + _RECOVERY_NS[fault.kind] for fault in faults)
+
+
+def strike_all(faults: Sequence[Fault], scene: Scene, *, found: Callable[[FaultEvidence], None]) -> None:
+    """Strike the first gateway of the scene with one fault after the other; `found` is told of each."""
+    gateway = scene.gateways[0]
+    for fault in faults:
+        scene.wait(fault.after_ns)
+        found(_struck(fault, scene, gateway))
+    scene.close_window()
+
+
+def _struck(fault: Fault, scene: Scene, gateway: Disturbable) -> FaultEvidence:
+    before = gateway.life()
+    struck_ns = scene.world.now_ns
+    match fault.kind:
+        case FaultKind.GATEWAY_KILLED:
+            gateway.kill_gateway()
+        case FaultKind.PI_POWER_CUT:
+            gateway.cut_power(fault.seed)
+    audit = gateway.audit()
+    gateway.wait_until_joined()
+    return FaultEvidence(
+        fault=fault,
+        struck_ns=struck_ns,
+        fired=gateway.life() != before,
+        recovered_ns=scene.world.now_ns,
+        audit=audit.summary,
+        clean=audit.clean,
+    )
