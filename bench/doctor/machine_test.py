@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import doctor
-from bench.doctor import Finding, State, diagnose, render
+from bench.doctor import Finding, State, diagnose, machine, render
 
-VIRTUAL = Path(__file__).parents[1] / "rigs" / "virtual.toml"
+VIRTUAL = Path(__file__).parents[2] / "rigs" / "virtual.toml"
 
 
 def finding(subject: str, findings: list[Finding]) -> Finding:
@@ -101,7 +100,7 @@ def test_a_build_folder_that_cannot_be_written_is_told() -> None:
 
 @pytest.mark.usefixtures("empty_path")
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "NEEDED_BYTES", 10**18)
+    monkeypatch.setattr(machine, "NEEDED_BYTES", 10**18)
     found = finding("disk space", diagnose())
     assert found.state is State.MISSING
     assert found.mend.startswith("free ")
