@@ -46,9 +46,9 @@ class Seat(Protocol):
         """The state it is in as far as the bench knows."""
 
     def step_to(self, state: State) -> None:
-        """Go one step up to this state from the one before it, or all the way down to `OFF`.
+        """Go one step up to this state from the one before it, or down to it from any above.
 
-        Raises InfrastructureError. Down works from anything.
+        Raises InfrastructureError. Down to `OFF` works from anything.
         """
 
 
@@ -86,7 +86,7 @@ class Strategy:
         chosen = self.seats if seats is None else tuple(seats)
         for seat in reversed(chosen):
             if seat.state > state:
-                seat.step_to(State.OFF)
+                seat.step_to(state)
         for step in tuple(State)[1 : state + 1]:
             for seat in chosen:
                 if seat.state < step:

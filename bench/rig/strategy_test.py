@@ -20,7 +20,7 @@ class LadderSeat:
         self.retry_helps = retry_helps
 
     def step_to(self, state: State) -> None:
-        assert state in (State.OFF, self.state + 1), f"{self.state} to {state} is no step"
+        assert state <= self.state + 1, f"{self.state} to {state} is no step"
         self.steps.append(state)
         if state is not State.OFF and self.failures:
             self.failures -= 1
@@ -38,7 +38,7 @@ def test_seats_climb_in_their_order_and_come_down_in_reverse() -> None:
     assert len(told) == 4
     strategy.reach(State.FLASHED, seats[1:])
     assert seats[0].state is State.RUNNING
-    assert seats[1].steps[-2:] == [State.OFF, State.FLASHED]
+    assert seats[1].steps == [State.FLASHED, State.RUNNING, State.FLASHED]
 
 
 @given(st.integers(0, 5), st.booleans())
