@@ -115,8 +115,8 @@ class Registry:
         except EncodingError as error:
             raise RegistryError(f"registry: {error}") from None
 
-    def save(self, path: Path) -> None:
-        """Write the registry as JSON, readable by its owner alone since it may hold meters' keys."""
+    def to_json(self) -> str:
+        """Return the registry as JSON, with the meters' keys."""
         document = {
             "network": self.network.hex(),
             "epoch": self.epoch,
@@ -131,10 +131,13 @@ class Registry:
             ],
             "meters": {str(uno_id): key.hex() for uno_id, key in sorted(self.meters.items())},
         }
+        return json.dumps(document, indent=2) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write the registry as JSON, readable by its owner alone since it may hold meters' keys."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=2)
-            file.write("\n")
+            file.write(self.to_json())
 
     @classmethod
     def load(cls, path: Path) -> Registry:
