@@ -49,7 +49,7 @@ class Stop(enum.IntEnum):
     UART = lib.STOP_UART
     """A byte has completely left TXD: see `uart_byte`."""
     FAULT = lib.STOP_FAULT
-    """The firmware did what no firmware should: see `fault`. The core stays in this state."""
+    """The firmware did what no firmware should: see `fault`. The core stays in this state until a `reset`."""
     HALT = lib.STOP_HALT
     """The cycle asked for was reached asleep, and nothing inside can ever wake the CPU."""
 

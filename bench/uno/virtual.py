@@ -254,13 +254,16 @@ class VirtualUno:
 
     def _act(self, action: Callable[[], None]) -> None:
         """Let something outside act on the chip, now; a sleeping core has waited for it."""
-        now_cycle = self.clock.cycle_at(self._simulation.now_ns)
-        if self._core.cycle < now_cycle and self._fault is None:
-            stop = self._core.run(now_cycle)
-            assert stop in (Stop.LIMIT, Stop.HALT), f"{self.name} was left behind awake: {stop.name}"
+        if self._fault is None:
+            self._catch_up(self.clock.cycle_at(self._simulation.now_ns))
         action()
         if self._pending is None and self._fault is None:
             self._go_on()
+
+    def _catch_up(self, cycle: int) -> None:
+        if self._core.cycle < cycle:
+            stop = self._core.run(cycle)
+            assert stop in (Stop.LIMIT, Stop.HALT), f"{self.name} was left behind awake: {stop.name}"
 
     def _go_on(self) -> None:
         """Run again from now on, whatever the core was waiting for."""

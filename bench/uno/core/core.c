@@ -78,7 +78,12 @@ void core_destroy(struct core *core)
     free(core);
 }
 
-void core_reset(struct core *core, enum reset_cause cause) { reset_begin(core, cause, RESET_START_UP_CYCLES); }
+/* A fault is the firmware's, and a reset from outside gives the chip another start. */
+void core_reset(struct core *core, enum reset_cause cause)
+{
+    core->fault = (struct fault){.kind = FAULT_NONE};
+    reset_begin(core, cause, RESET_START_UP_CYCLES);
+}
 
 /* ---- running ------------------------------------------------------------------------------------------ */
 
