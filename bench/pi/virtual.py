@@ -8,7 +8,7 @@ from bench.pi.uplink import UplinkEnd
 from bench.rig.calibration import Calibration
 from bench.world.simulation import Simulation
 from bench.world.trace import Trace
-from ledger.effects import Effect, Operation, Spent
+from ledger.effects import Effect, Spent
 from ledger.gateway.gateway import BatchRule, Gateway
 from ledger.gateway.radio_loop import RadioLoop
 from ledger.gateway.sx1278 import RadioSettings
@@ -96,7 +96,4 @@ class VirtualPi:
         return self._loop.handle(message, now_ns)
 
     def _charge_ns(self, spent: Spent) -> int:
-        cost_ns = self._calibration.cost_ns(spent.operation, spent.count)
-        if spent.operation is Operation.COMMIT:
-            cost_ns += self._calibration.commit_wait_ns * spent.count
-        return cost_ns
+        return self._calibration.charge_ns(spent.operation, spent.count)

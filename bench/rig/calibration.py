@@ -61,6 +61,11 @@ class Calibration(_Table):
         """CPU time of `count` operations on one core, ns (KeyError for an unknown one)."""
         return self.operation[operation].cost_ns * count
 
+    def charge_ns(self, operation: str, count: int) -> int:
+        """How long `count` operations keep the gateway's process from other work, waits for the card included."""
+        wait_ns = self.commit_wait_ns * count if operation == Operation.COMMIT else 0
+        return self.cost_ns(operation, count) + wait_ns
+
     @property
     def commit_wait_ns(self) -> int:
         """Time a durable commit waits for the card, ns."""
