@@ -1,0 +1,270 @@
+"""The gateway as a service of its Pi: started, killed, watched, audited, its store brought home."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.pi.deployment import CURRENT, SLICE, STORE, UNIT, USER, Finished, Seat
+from bench.rig.infrastructure import InfrastructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MOST_LINES: Final = 20_000
+"""Of the log in one answer."""
+READY_S: Final = 90.0
+COPY_S: Final = 300.0
+
+_BACKUP: Final = """
+import os, pwd, sqlite3, sys
+source = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True)
+target = sqlite3.connect(sys.argv[2])
+source.backup(target)
+target.close()
+os.chown(sys.argv[2], int(sys.argv[3]), -1)
+"""
+
+# Every figure in one round over SSH; what a kernel or system does not tell stays empty.
+_LOOK: Final = """
+systemctl show {unit} -p ActiveState,MainPID,NRestarts
+echo "BootId=$(cat /proc/sys/kernel/random/boot_id)"
+group=/sys/fs/cgroup/{slice}
+echo "CpuUs=$(sed -n 's/^usage_usec //p' $group/cpu.stat 2>/dev/null)"
+echo "GroupBytes=$(cat $group/memory.current 2>/dev/null)"
+echo "GroupPeakBytes=$(cat $group/memory.peak 2>/dev/null)"
+pid=$(systemctl show {unit} -p MainPID --value)
+echo "ResidentKiB=$(sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/$pid/status 2>/dev/null)"
+echo "ResidentPeakKiB=$(sed -n 's/^VmHWM:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/$pid/status 2>/dev/null)"
+echo "DiskFreeKiB=$(df -Pk {folder} | sed -n '2s/ *[^ ]* *[^ ]* *[^ ]* *\\([0-9]*\\) .*/\\1/p')"
+device=$(stat -c '%Hd %Ld' {folder} 2>/dev/null)
+echo "Card=$(sed -n "s/^ *$(echo $device | sed 's/ / */') [^ ]* //p" /proc/diskstats)"
+echo "UptimeS=$(sed 's/ .*//' /proc/uptime)"
+"""
+_WRITES, _WRITTEN_SECTORS = 4, 6
+"""Places in a line of /proc/diskstats after the name (kernel, Documentation/admin-guide/iostats.rst)."""
+_SECTOR_BYTES: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFigures:
+    """How the gateway and its Pi fare; None where the system does not tell (Raspberry Pi OS: memory of
+    groups).
+
+    CPU time and peak count from the first start since boot, over all restarts.
+    """
+
+    active: bool
+    restarts: int
+    boot_id: str
+    uptime_ms: int
+    cpu_ns: int | None
+    resident_bytes: int | None
+    resident_peak_bytes: int | None
+    group_bytes: int | None
+    """Memory of the service with its share of the page cache."""
+    group_peak_bytes: int | None
+    card_writes: int | None
+    """Requests that the card has completed since boot, of all programs."""
+    card_written_bytes: int | None
+    disk_free_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of the gateway's log; `event` is what it says when it is a JSON object."""
+
+    realtime_us: int
+    text: str
+    event: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A stretch of the log and where it ends: give the cursor to go on from there."""
+
+    lines: tuple[LogLine, ...]
+    cursor: str | None
+
+
+class GatewayService:
+    """The service of one Pi. Every call may raise InfrastructureError (the login, sudo, systemd)."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self._is_root = seat.run("id -u").stdout.strip() == "0"
+
+    # Control
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is ready."""
+        self._control("start")
+
+    def stop(self) -> None:
+        """Stop it, and wait for that."""
+        self._control("stop")
+
+    def restart(self) -> None:
+        """Stop and start it."""
+        self._control("restart")
+
+    def kill(self) -> None:
+        """End it at once, by SIGKILL; systemd starts it again."""
+        self._root(f"systemctl kill --signal=SIGKILL {UNIT}")
+
+    def is_running(self) -> bool:
+        """Whether it is up and has said that it is ready."""
+        return self._seat.run(f"systemctl is-active {UNIT}", check=False).stdout.strip() == "active"
+
+    def wait_until_ready(self, timeout_s: float = READY_S) -> None:
+        """Wait until it runs, as after a kill or a reboot."""
+        deadline_s = time.monotonic() + timeout_s
+        while not self.is_running():
+            if time.monotonic() > deadline_s:
+                raise self._not_ready(f"it was not ready within {timeout_s:.0f} s")
+            time.sleep(0.25)
+
+    def _control(self, verb: str) -> None:
+        finished = self._root(f"systemctl {verb} {UNIT}", timeout_s=READY_S, check=False)
+        if finished.exit:
+            raise self._not_ready(f"`systemctl {verb} {UNIT}` ended with {finished.exit}")
+
+    def _not_ready(self, what: str) -> InfrastructureError:
+        lines = self.log(limit=20).lines
+        last = lines[-1].text if lines else "it logged nothing"
+        return InfrastructureError(
+            self._seat.name, f"{what} ({last})", f"look at `journalctl -u {UNIT}` on the Pi"
+        )
+
+    # Watching
+
+    def boot_id(self) -> str:
+        """Return what changes with every boot."""
+        return self._seat.run("cat /proc/sys/kernel/random/boot_id").stdout.strip()
+
+    def check_boot(self, boot_id: str) -> None:
+        """Raise InfrastructureError when the Pi has rebooted since it told this boot id."""
+        if self.boot_id() != boot_id:
+            raise InfrastructureError(
+                self._seat.name,
+                "the Pi has rebooted meanwhile",
+                "look at its supply; its readings are safe, the trial's times are not",
+                retry_helps=True,
+            )
+
+    def figures(self) -> ServiceFigures:
+        """Look at the service and its machine."""
+        folder = STORE.rpartition("/")[0]
+        command = _LOOK.format(unit=UNIT, slice=SLICE, folder=folder)
+        return figures_from(self._root(f"sh -c {shlex.quote(command)}").stdout)
+
+    def log(self, after: str | None = None, limit: int = MOST_LINES) -> Log:
+        """Return the log after a cursor, or its end: at most `limit` lines, the latest of them."""
+        command = f"journalctl -u {UNIT} -o json --output-fields=MESSAGE --no-pager -q"
+        command += f" -n {min(limit, MOST_LINES)}"
+        if after is not None:
+            command += f" --after-cursor={shlex.quote(after)}"
+        return log_from(self._root(command, timeout_s=COPY_S).stdout, after)
+
+    # Store
+
+    def verify(self) -> Mapping[str, Any]:
+        """Audit the store on the Pi; return what `ledger verify --json` says, whatever it found."""
+        command = f"runuser -u {USER} -- {CURRENT}/bin/ledger verify --json {STORE}"
+        finished = self._root(command, timeout_s=COPY_S, check=False)
+        try:
+            audit: Mapping[str, Any] = json.loads(finished.stdout)
+        except ValueError:
+            said = (finished.stderr or finished.stdout).strip().splitlines()
+            raise InfrastructureError(
+                self._seat.name,
+                f"`ledger verify` ended with {finished.exit} ({said[-1] if said else 'without a word'})",
+                f"look whether {STORE} is there and the release whole: deploy again",
+            ) from None
+        return audit
+
+    def fetch_store(self, target: Path) -> None:
+        """Copy the store as it is at one moment, also while the gateway writes to it."""
+        login = self._seat.run("id -u").stdout.strip()
+        stage = self._seat.run("umask 077; mktemp -d /var/tmp/fetch.XXXXXXXXXX").stdout.strip()
+        copy = f"{stage}/gateway.db"
+        try:
+            self._root(
+                f"python3 -I -c {shlex.quote(_BACKUP)} {STORE} {shlex.quote(copy)} {login}", timeout_s=COPY_S
+            )
+            self._seat.get(copy, target)
+        finally:
+            self._root(f"rm -rf {shlex.quote(stage)}", check=False)
+
+    def erase_store(self) -> None:
+        """Begin a new ledger: stop the gateway, delete its store, and start it again if it ran."""
+        ran = self.is_running()
+        self.stop()
+        self._root(f"sh -c {shlex.quote(f'rm -f {STORE} {STORE}-wal {STORE}-shm')}")
+        if ran:
+            self.start()
+
+    def _root(self, command: str, timeout_s: float = 60.0, check: bool = True) -> Finished:
+        prefix = "" if self._is_root else "sudo -n "
+        return self._seat.run(prefix + command, timeout_s=timeout_s, check=check)
+
+
+def figures_from(text: str) -> ServiceFigures:
+    """Read what the look at the machine printed, one NAME=VALUE in a line."""
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+    def number(name: str, factor: int = 1) -> int | None:
+        value = values.get(name, "").strip()
+        return int(value) * factor if value.isdecimal() else None
+
+    card = [int(field) for field in values.get("Card", "").split() if field.isdecimal()]
+    counted = len(card) > _WRITTEN_SECTORS
+    return ServiceFigures(
+        active=values.get("ActiveState") == "active",
+        restarts=number("NRestarts") or 0,
+        boot_id=values.get("BootId", ""),
+        uptime_ms=round(float(values.get("UptimeS") or 0) * 1000),
+        cpu_ns=number("CpuUs", 1000),
+        resident_bytes=number("ResidentKiB", 1024),
+        resident_peak_bytes=number("ResidentPeakKiB", 1024),
+        group_bytes=number("GroupBytes"),
+        group_peak_bytes=number("GroupPeakBytes"),
+        card_writes=card[_WRITES] if counted else None,
+        card_written_bytes=card[_WRITTEN_SECTORS] * _SECTOR_BYTES if counted else None,
+        disk_free_bytes=number("DiskFreeKiB", 1024),
+    )
+
+
+def log_from(text: str, after: str | None) -> Log:
+    """Read journalctl's JSON, one object in a line; a line that is none is passed over."""
+    lines = []
+    cursor = after
+    for raw in text.splitlines():
+        try:
+            entry = json.loads(raw)
+        except ValueError:
+            continue
+        if not isinstance(entry, dict) or "__REALTIME_TIMESTAMP" not in entry:
+            continue
+        cursor = entry.get("__CURSOR", cursor)
+        message = entry.get("MESSAGE")
+        if isinstance(message, list):
+            # journalctl gives a message as bytes when it is not printable text.
+            message = bytes(message).decode("utf-8", "replace")
+        shown = message if isinstance(message, str) else ""
+        lines.append(LogLine(int(entry["__REALTIME_TIMESTAMP"]), shown, _event_of(shown)))
+    return Log(tuple(lines), cursor)
+
+
+def _event_of(text: str) -> Mapping[str, Any] | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        event = json.loads(text)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
