@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "firmware/lib"
 SKETCH = ROOT / "firmware/uno"
+STIMULUS = ROOT / "firmware/stimulus"
 CACHE = ROOT / "build/firmware"
 ARDUINO = Path("/usr/share/arduino/hardware/arduino/avr")
 PROFILES = ("collect",)
@@ -68,15 +69,26 @@ def build_firmware(profile: str = "collect") -> FirmwareImage:
     """The Uno's firmware image of one profile, from the cache or freshly compiled."""
     if profile not in PROFILES:
         raise BuildError(f"unknown firmware profile {profile!r}; there is: {', '.join(PROFILES)}")
+    return _build_sketch(f"uno-{profile}", SKETCH, _sources(LIBRARY))
+
+
+def build_stimulus() -> FirmwareImage:
+    """The image of the stimulus Uno, which plays pulses into a metering Uno's pins."""
+    return _build_sketch("stimulus", STIMULUS, [LIBRARY / "crc16.c"])
+
+
+def _build_sketch(name: str, folder: Path, libraries: Sequence[Path]) -> FirmwareImage:
+    """A sketch of ours: all sources of its folder, these libraries, and the Arduino core."""
     core = ARDUINO / "cores/arduino"
     if not core.is_dir():
         raise BuildError(f"the Arduino core is not at {ARDUINO}; {_MEND}")
-    own = sorted(
-        path for folder in (SKETCH, LIBRARY) for path in folder.iterdir() if path.suffix in _LANGUAGE
-    )
-    units = [_Unit(path, own=True) for path in own]
-    units += [_Unit(path, own=False) for path in sorted(core.iterdir()) if path.suffix in _LANGUAGE]
-    return _build(f"uno-{profile}", units, (SKETCH, LIBRARY, core, ARDUINO / "variants/standard"), ())
+    units = [_Unit(path, own=True) for path in sorted([*_sources(folder), *libraries])]
+    units += [_Unit(path, own=False) for path in _sources(core)]
+    return _build(name, units, (folder, LIBRARY, core, ARDUINO / "variants/standard"), ())
+
+
+def _sources(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in _LANGUAGE)
 
 
 def build_library_image(
