@@ -62,7 +62,7 @@ class Calibration(_Table):
         return self.operation[operation].cost_ns * count
 
     def charge_ns(self, operation: str, count: int) -> int:
-        """How long `count` operations keep the gateway's process from other work, waits for the card included."""
+        """How long `count` operations keep the gateway's process, waits for the card included."""
         wait_ns = self.commit_wait_ns * count if operation == Operation.COMMIT else 0
         return self.cost_ns(operation, count) + wait_ns
 
