@@ -1,11 +1,14 @@
-"""The ``ledger`` command: audits a database, shows what is in it, builds its index anew.
+"""The ``ledger`` command: runs a gateway or a server, audits a database and shows what is in it.
 
-Exit status: 0 all is well; 1 the database is damaged or cannot be used; 2 the command was used wrongly.
+Exit status: 0 all is well, or a daemon was ended by a signal; 1 the database is damaged, or something
+cannot be used; 2 the command was used wrongly.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +17,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ledger.service import config, identity
 from ledger.store import StoreError
 from ledger.store.sqlite import SqliteStore
 from ledger.verify import open_for_reading, verify
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
     from ledger.block import Block
 
 SHORT = 12
@@ -37,16 +44,20 @@ Database = Annotated[
     typer.Argument(metavar="DB", help="The database file of a node.", exists=True, dir_okay=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+ConfigFile = Annotated[
+    Path,
+    typer.Option("--config", metavar="FILE", help="The configuration (TOML).", exists=True, dir_okay=False),
+]
 
 
-def _fail(error: StoreError) -> typer.Exit:
+def _fail(error: ValueError | RuntimeError) -> typer.Exit:
     _errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
     return typer.Exit(1)
 
 
 @app.callback()
 def help_without_command(context: typer.Context) -> None:
-    """Audit and inspect the database of a ledger node."""
+    """Run a node of the ledger; audit and inspect its database."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -132,6 +143,49 @@ def reindex(database: Database) -> None:
     except StoreError as error:
         raise _fail(error) from None
     _console.print(f"{escape(str(database))}: index of {blocks} blocks built anew", soft_wrap=True)
+
+
+@app.command()
+def gateway(file: ConfigFile) -> None:
+    """Run a gateway: radio frames in, blocks to its peers. Events go to standard output, one JSON a line."""
+    _serve(lambda: _daemon().run_gateway(config.load_gateway(file)))
+
+
+@app.command()
+def serve(file: ConfigFile) -> None:
+    """Run a server, which its gateways call. Events go to standard output, one JSON a line."""
+    _serve(lambda: _daemon().run_server(config.load_server(file)))
+
+
+@app.command()
+def check(file: ConfigFile) -> None:
+    """Check a configuration, and all files that it names, without starting anything."""
+    _serve(lambda: _console.print(escape(_daemon().check(config.load(file))), soft_wrap=True))
+
+
+@app.command()
+def keygen(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A new file for the secret key.", dir_okay=False)],
+) -> None:
+    """Make a signing key, and print the public key that the operator enrols in the registry."""
+    try:
+        public_key = identity.write_new_key(out)
+    except config.ConfigError as error:
+        raise _fail(error) from None
+    typer.echo(public_key.hex())
+
+
+def _daemon() -> ModuleType:
+    # Only now, since gRPC takes long to load on a Pi, and reads how much it may say when it is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    return importlib.import_module("ledger.service.daemon")
+
+
+def _serve(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except _daemon().START_ERRORS as error:
+        raise _fail(error) from None
 
 
 def _summary(store: SqliteStore) -> dict[str, Any]:

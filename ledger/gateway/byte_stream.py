@@ -148,7 +148,7 @@ def _open_device(path: str, bits_per_second: int) -> ByteStream:
 
 
 def _open_pumped(address: str, bits_per_second: int) -> ByteStream:
-    """A port that pyserial serves in threads of its own: two pumps and a pair of sockets give it a descriptor."""
+    """A port that pyserial serves in its own threads: two pumps and two sockets give it a descriptor."""
     port = serial.serial_for_url(address, bits_per_second, timeout=_PUMP_POLL_S)
     ours, theirs = socket.socketpair()
 

@@ -7,7 +7,6 @@ are set beforehand with its own AT commands (datasheet, HC-12 rev 2.4).
 
 from __future__ import annotations
 
-import collections
 from typing import TYPE_CHECKING, Final
 
 from ledger.effects import Effect, Rejected
@@ -29,33 +28,33 @@ UNKNOWN_RSSI_CDBM: Final = -32_768
 
 
 class Hc12Loop:
-    """One HC-12 with its gateway: the face of :class:`ledger.gateway.radio_loop.RadioLoop`.
+    """One HC-12 with its gateway: the face of :class:`ledger.service.radio.Radio`.
 
-    ``open_stream`` opens the serial port, at the start and whenever it was lost.
+    ``open_stream`` opens the serial port, at the first :meth:`keep_alive` and whenever it was lost.
     """
 
     def __init__(self, open_stream: Callable[[], ByteStream], gateway: FrameHandler) -> None:
         self._open_stream = open_stream
         self._gateway = gateway
         self._stream: ByteStream | None = None
+        self._fault: str | None = "the serial port was not opened yet"
         self._deframer = Deframer(LARGEST_DATA_BYTES)
-        self._counts: collections.Counter[str] = collections.Counter()
+
+    @property
+    def fault(self) -> str | None:
+        """Why the serial port is not there; None while it is."""
+        return self._fault
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """What went wrong at the radio, by kind."""
-        return self._counts
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the serial port is there."""
-        return self._stream is not None
+        """Packets that came damaged."""
+        return {"damaged": self._deframer.damaged}
 
     def fileno(self) -> int | None:
         """Readable when something has come; None while the port is lost."""
         return None if self._stream is None else self._stream.fileno()
 
-    def receive(self, now_ns: int) -> list[Effect]:
+    def attend(self, now_ns: int) -> list[Effect]:
         """Take in what has come. A spare call does no harm."""
         if self._stream is None:
             return []
@@ -63,22 +62,26 @@ class Hc12Loop:
         try:
             packets = self._deframer.feed(self._stream.read())
         except StreamError as error:
-            return self._lose(error)
-        effects: list[Effect] = []
-        for _ in range(self._deframer.damaged - damaged):
-            effects.append(self._fault(RadioFault.PAYLOAD_CRC, "a packet was damaged on air"))
+            self._lose(error)
+            return []
+        effects: list[Effect] = [
+            Rejected(RadioFault.PAYLOAD_CRC, "a packet was damaged on air")
+            for _ in range(self._deframer.damaged - damaged)
+        ]
         for packet in packets:
             effects += self._gateway.handle(FrameReceived(packet, UNKNOWN_RSSI_CDBM, 0), now_ns)
         return effects
 
-    def transmit(self, payload: bytes, now_ns: int) -> list[Effect]:  # noqa: ARG002  # the face has a time
+    def transmit(self, payload: bytes, now_ns: int) -> list[Effect]:  # noqa: ARG002  # part of the face
         """Give a packet to the module, which sends it after what it has."""
         if self._stream is None:
-            return [self._fault(RadioFault.DROPPED, "the serial port is lost")]
+            return [Rejected(RadioFault.DROPPED, "the serial port is lost")]
         try:
-            self._stream.write(wrap(payload))
+            # The first zero ends whatever noise the far end may have taken for the start of a packet.
+            self._stream.write(b"\x00" + wrap(payload))
         except StreamError as error:
-            return self._lose(error)
+            self._lose(error)
+            return [Rejected(RadioFault.DROPPED, str(error))]
         return []
 
     def handle(self, message: Message, now_ns: int) -> list[Effect]:
@@ -90,8 +93,9 @@ class Hc12Loop:
         if self._stream is None:
             try:
                 self._stream = self._open_stream()
+                self._fault = None
             except StreamError as error:
-                return [self._fault(RadioFault.GONE, str(error))]
+                self._fault = str(error)
         return []
 
     def close(self) -> None:
@@ -100,10 +104,6 @@ class Hc12Loop:
             self._stream.close()
             self._stream = None
 
-    def _lose(self, error: StreamError) -> list[Effect]:
+    def _lose(self, error: StreamError) -> None:
+        self._fault = str(error)
         self.close()
-        return [self._fault(RadioFault.GONE, str(error))]
-
-    def _fault(self, reason: RadioFault, detail: str) -> Rejected:
-        self._counts[reason] += 1
-        return Rejected(reason, detail)

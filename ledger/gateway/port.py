@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class SpiPort(Protocol):
-    """A full-duplex SPI link to one chip, mode 0, most significant bit first, at most 10 MHz for an SX1278."""
+    """A full-duplex SPI link to one chip, mode 0, highest bit first, at most 10 MHz for an SX1278."""
 
     def transfer(self, data: bytes) -> bytes:
         """Sends `data` with the chip selected all the while; returns as many bytes, read at the same time."""
@@ -13,8 +13,8 @@ class SpiPort(Protocol):
 class RadioPort(SpiPort, Protocol):
     """The wires of a radio module: SPI, DIO0 and, where it is connected, the reset pin.
 
-    As on a real bus a chip that is not there raises nothing: it reads as zeros, and `fault` says what is known
-    of the reason.
+    As on a real bus a chip that is not there raises nothing: it reads as zeros, and `fault` says what is
+    known of the reason.
     """
 
     @property
@@ -31,7 +31,7 @@ class RadioPort(SpiPort, Protocol):
         """Pulses the reset pin, and leaves the chip the time to come up. Without that pin it does nothing."""
 
     def keep_alive(self) -> None:
-        """To be called about once a second: finds out whether the wires carry, and mends what can be mended."""
+        """To be called about once a second: finds out whether the wires carry, and tries to mend them."""
 
     def close(self) -> None:
         """Lets go of the devices."""

@@ -215,11 +215,12 @@ class HostEnd:
         if self._read is not None or sequence != self._sequence or body[0] != self._asked:
             return False
         if self._asked is Kind.HELLO:
-            return body[2:] == self._session
-        return len(body) - 2 == (self._sent_bytes if self._asked is Kind.TRANSFER else 0)
+            return bool(body[2:] == self._session)
+        wanted_bytes = self._sent_bytes if self._asked is Kind.TRANSFER else 0
+        return len(body) == 2 + wanted_bytes
 
     def _set_level(self, level: int) -> None:
-        self.rose |= bool(level) and not self.dio0
+        self.rose = self.rose or (level != 0 and not self.dio0)
         self.dio0 = bool(level)
 
 

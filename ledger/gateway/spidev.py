@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ledger.gateway.port import RadioPort
-
 SPEED_HZ: Final = 8_000_000
 """An SX1278 takes up to 10 MHz (datasheet, table 10); the Pi divides its clock by even numbers."""
 GPIO_CHIP: Final = "/dev/gpiochip0"
@@ -277,9 +275,9 @@ class SpidevPort:
         reset_gpio: int | None,
         sleep_s: Callable[[float], None],
     ) -> None:
-        self._open_spi = lambda: SpiDevice(bus, chip_select)
-        self._open_dio0 = lambda: RisingEdges(dio0_gpio)
-        self._open_reset = lambda: None if reset_gpio is None else ResetLine(reset_gpio, sleep_s)
+        self._bus, self._chip_select = bus, chip_select
+        self._dio0_gpio, self._reset_gpio = dio0_gpio, reset_gpio
+        self._sleep_s = sleep_s
         self._spi: SpiDevice | None = None
         self._dio0: RisingEdges | None = None
         self._reset: ResetLine | None = None
@@ -320,9 +318,10 @@ class SpidevPort:
         """Open whatever is not open."""
         if self._spi is None:
             try:
-                self._spi = self._open_spi()
-                self._dio0 = self._open_dio0()
-                self._reset = self._open_reset()
+                self._spi = SpiDevice(self._bus, self._chip_select)
+                self._dio0 = RisingEdges(self._dio0_gpio)
+                if self._reset_gpio is not None:
+                    self._reset = ResetLine(self._reset_gpio, self._sleep_s)
                 self._fault = None
             except WiringError as error:
                 self._lose(error)
@@ -337,7 +336,3 @@ class SpidevPort:
     def _lose(self, error: WiringError) -> None:
         self._fault = str(error)
         self.close()
-
-
-if TYPE_CHECKING:
-    _PORT: type[RadioPort] = SpidevPort
