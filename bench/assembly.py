@@ -141,7 +141,7 @@ class MakeUno(Protocol):
     def __call__(
         self, name: str, provisioning: Provisioning, radio: Sx1278, clock: UnoClock, until_ns: int
     ) -> VirtualUno:
-        """Make it; it is powered on by the cell."""
+        """Make it, and have it started at its clock's origin."""
 
 
 class RadioCell:
@@ -179,16 +179,10 @@ class RadioCell:
             self._add_uno(stage, position, uno_id, stimuli, make_uno)
         if stage.intruder_period_ns is not None:
             self._intruder = self._made_intruder(stage.intruder_period_ns)
+            self._intruder.start()
         now_ns = self._simulation.now_ns
         self._trace.record(now_ns, branch.name, "data", sha256=stimuli.data_sha256)
         self.notes += stimuli.notes
-
-    def power_on(self) -> None:
-        """Start the Unos, and the intruder."""
-        for uno in self.unos:
-            uno.power_on()
-        if self._intruder is not None:
-            self._intruder.start()
 
     def harvest(self, pi: PiFigures) -> BranchHarvest:
         """What the branch found, beside what its Pi did."""
@@ -250,7 +244,6 @@ class BranchPart:
         self._cell.populate(stage, self._made_uno)
         self._pi.power_on()
         uplink.open()
-        self._cell.power_on()
 
     def harvest(self) -> BranchHarvest:
         """What the branch found."""
@@ -291,7 +284,7 @@ class BranchPart:
     def _made_uno(
         self, name: str, provisioning: Provisioning, radio: Sx1278, clock: UnoClock, until_ns: int
     ) -> VirtualUno:
-        return VirtualUno(
+        uno = VirtualUno(
             name,
             self._stage.firmware,
             eeprom_image(provisioning),
@@ -302,6 +295,8 @@ class BranchPart:
             until_ns,
             self._stage.translation,
         )
+        uno.power_on()
+        return uno
 
 
 class ServerPart:
