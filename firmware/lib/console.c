@@ -11,6 +11,16 @@ void console_begin(void) {
   UCSR0B = _BV(TXEN0);
 }
 
+void console_listen(void) {
+  console_begin();
+  UCSR0B = _BV(RXEN0) | _BV(TXEN0);
+}
+
+int16_t console_take(void) {
+  if (!(UCSR0A & _BV(RXC0))) return -1;
+  return UDR0;
+}
+
 static void put(char character) {
   while (!(UCSR0A & _BV(UDRE0))) {
   }

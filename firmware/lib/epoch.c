@@ -1,7 +1,5 @@
 #include "epoch.h"
 
-#include <stdbool.h>
-
 #include "crc16.h"
 #include "eeprom.h"
 
@@ -34,4 +32,13 @@ enum epoch_result epoch_begin(uint32_t *epoch) {
   if (alone && !store(newest, next - 1)) return EPOCH_NOT_WRITTEN;
   *epoch = next;
   return EPOCH_READY;
+}
+
+bool epoch_is_known(void) {
+  uint32_t epoch;
+  return load(0, &epoch) || load(1, &epoch);
+}
+
+bool epoch_begin_anew(void) {
+  return store(0, 1) && store(1, 0);
 }

@@ -7,6 +7,7 @@
  *     slot to v + 1 before use, which restores the rule.
  *   - Both unreadable: no safe number is known. The boot must not send. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -18,6 +19,12 @@ enum { EPOCH_ADDRESS = 64, EPOCH_SLOT_BYTES = 8 };
 enum epoch_result { EPOCH_READY, EPOCH_LOST, EPOCH_NOT_WRITTEN };
 
 enum epoch_result epoch_begin(uint32_t *epoch);
+
+/* Whether a slot is readable, so that a safe number can be found. */
+bool epoch_is_known(void);
+
+/* Fills both slots as on a new chip: only for a key that this chip has never used. False: the EEPROM does not keep them. */
+bool epoch_begin_anew(void);
 
 #ifdef __cplusplus
 }

@@ -39,6 +39,19 @@ static bool load_head(uint8_t slot, struct head *head) {
   return stored == crc;
 }
 
+bool journal_forget(void) {
+  struct head head;
+  bool forgotten = true;
+  for (uint8_t slot = 0; slot < JOURNAL_RECORDS; slot++) {
+    if (!load_head(slot, &head)) continue;
+    uint8_t low;
+    eeprom_load(&low, address_of(slot) + CRC_AT, sizeof low);
+    low = (uint8_t)~low;
+    forgotten &= eeprom_store(address_of(slot) + CRC_AT, &low, sizeof low);
+  }
+  return forgotten;
+}
+
 bool journal_begin(uint8_t composition, uint32_t registers[JOURNAL_REGISTERS]) {
   struct head head;
   uint8_t newest = JOURNAL_RECORDS, newest_composition = 0;

@@ -14,6 +14,9 @@ extern "C" {
 
 enum { JOURNAL_ADDRESS = 96, JOURNAL_RECORDS = 16, JOURNAL_RECORD_BYTES = 56, JOURNAL_REGISTERS = 12 };
 
+/* Makes every record unreadable, so that registers begin at 0. False: the EEPROM does not take it. */
+bool journal_forget(void);
+
 /* Finds the newest record; true and registers filled when there is one of this composition. */
 bool journal_begin(uint8_t composition, uint32_t registers[JOURNAL_REGISTERS]);
 

@@ -2,6 +2,7 @@
 
 #include <avr/interrupt.h>
 #include <avr/io.h>
+#include <string.h>
 #include <util/atomic.h>
 
 #include "timebase.h"
@@ -15,6 +16,7 @@ struct port {
 
 enum { PORT_D_FIRST_LINE = 0, PORT_B_FIRST_LINE = 5, PORT_C_FIRST_LINE = 6 };
 enum { PORT_D_FIRST_PIN = 3 };
+enum { PORT_D_PINS = 0xf8, PORT_B_PINS = 0x01, PORT_C_PINS = 0x3f };
 
 static struct port port_d, port_b, port_c;
 static uint16_t since[S0_LINES];
@@ -66,14 +68,16 @@ static uint8_t line_of(uint8_t channel) {
 void s0_begin(uint8_t count, uint8_t ac_count) {
   analog_lines_taken = 2 * ac_count;
   uint16_t lines = 0;
+  PCICR = 0;
   for (uint8_t channel = 0; channel < count; channel++) lines |= 1u << line_of(channel);
   port_d.lines = lines & 0x1f;
   port_b.lines = lines >> PORT_B_FIRST_LINE & 1;
   port_c.lines = lines >> PORT_C_FIRST_LINE;
 
-  PORTD |= port_d.lines << PORT_D_FIRST_PIN; /* pull-ups */
-  PORTB |= port_b.lines;
-  PORTC |= port_c.lines;
+  memset((void *)pulses, 0, sizeof pulses);
+  PORTD = (PORTD & ~PORT_D_PINS) | port_d.lines << PORT_D_FIRST_PIN; /* pull-ups */
+  PORTB = (PORTB & ~PORT_B_PINS) | port_b.lines;
+  PORTC = (PORTC & ~PORT_C_PINS) | port_c.lines;
   DIDR0 = (1 << analog_lines_taken) - 1; /* analog pins need no digital input */
   __asm__ volatile("nop\n\tnop\n\tnop\n\tnop"); /* pins settle through the synchroniser */
   ATOMIC_BLOCK(ATOMIC_RESTORESTATE) {

@@ -14,7 +14,7 @@ extern "C" {
 
 enum { S0_LINES = 12, S0_DEBOUNCE = 10 };
 
-/* Starts counting on the first `count` lines, leaving out the analog ones that `ac_count` AC channels take. A pulse in
+/* Starts counting from 0 on the first `count` lines, leaving out the analog ones that `ac_count` AC channels take. A pulse in
  * progress is taken as counted. */
 void s0_begin(uint8_t count, uint8_t ac_count);
 

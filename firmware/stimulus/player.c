@@ -1,3 +1,4 @@
+#pragma GCC optimize("O2")
 #include "player.h"
 
 #include <avr/interrupt.h>

@@ -2,7 +2,8 @@
  *
  * EEPROM map (1024 bytes):
  *     0 ..   49  this record, little-endian, as laid out in struct provisioning
- *    50 ..   63  unused
+ *    50 ..   53  mark of the key given up last (provisioning_store)
+ *    54 ..   63  unused
  *    64 ..   79  boot epoch slots (firmware/lib/epoch.h)
  *    80 ..   95  unused
  *    96 ..  991  register journal (firmware/lib/journal.h)
@@ -38,5 +39,17 @@ struct provisioning {
   uint16_t crc;                       /* 48  CRC-16/CCITT-FALSE of bytes 0..47 */
 };
 
+/* What keeps a record from being used: 0 or the fault found. */
+uint8_t provisioning_fault(const struct provisioning *record);
+
 /* Loads and checks the record: 0 or the fault found. */
 uint8_t provisioning_load(struct provisioning *record);
+
+enum provisioning_outcome { PROVISIONING_STORED, PROVISIONING_KEY_USED, PROVISIONING_EPOCHS_LOST, PROVISIONING_NOT_KEPT };
+
+/* Replaces the record by another without fault and forgets the registers. Wherever the power goes, the EEPROM holds the
+ * old record, none, or the new one whole: its first byte is taken away first and written last.
+ *
+ * The boot epochs go on, so that no nonce of any key is used again. Where both slots are unreadable they can begin anew,
+ * but only for a key other than the one that has used them; that key is marked as given up and refused from then on. */
+uint8_t provisioning_store(const struct provisioning *record);

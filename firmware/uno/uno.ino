@@ -13,6 +13,7 @@
 #include "mains.h"
 #include "marker.h"
 #include "provisioning.h"
+#include "provisioning_port.h"
 #include "ring.h"
 #include "s0.h"
 #include "timebase.h"
@@ -145,13 +146,26 @@ static uint8_t reset_cause() {
          (flags & _BV(EXTRF) ? FRAME_STATUS_EXTERNAL : 0) | (flags & _BV(PORF) ? FRAME_STATUS_POWER_ON : 0);
 }
 
+/* Someone may be there to provision it after a reset by pin, which a boot loader hides as it hides all causes. */
+static bool may_be_provisioned() {
+  return status & FRAME_STATUS_EXTERNAL ||
+         !(status & (FRAME_STATUS_POWER_ON | FRAME_STATUS_BROWN_OUT | FRAME_STATUS_WATCHDOG));
+}
+
+/* Counts pulses as soon as it is known where: they come also while a message is awaited or the EEPROM is written. */
+static uint8_t load_provisioning() {
+  uint8_t fault = provisioning_load(&provisioning);
+  if (!fault) s0_begin(provisioning.s0_count, provisioning.ac_count);
+  return fault;
+}
+
 void setup() {
   status = FRAME_STATUS_FIRST | reset_cause();
   timebase_begin();
-  uint8_t fault = provisioning_load(&provisioning);
+  uint8_t fault = load_provisioning();
+  if (may_be_provisioned() && provisioning_offer(ring_storage)) fault = load_provisioning();
   if (fault) stop(fault);
   composition = provisioning.ac_count << 4 | provisioning.s0_count;
-  s0_begin(provisioning.s0_count, provisioning.ac_count); /* early: pulses count while the EEPROM is written */
 
   switch (epoch_begin(&identity.boot_epoch)) {
     case EPOCH_LOST: stop(FAULT_EPOCH_LOST);
