@@ -1,5 +1,6 @@
 """The `bench` command."""
 
+import contextlib
 import json
 import os
 import sys
@@ -15,10 +16,12 @@ from rich.table import Table
 from bench import run
 from bench.doctor import diagnose, render
 from bench.errors import USER_ERRORS
+from bench.paced.rig import PacedRig
 from bench.rig.loader import load_rig
 from bench.rig.model import Rig
 from bench.summary import summary_of
 from bench.trial import TrialOutcome, TrialPlan, run_trial
+from bench.twin import Twins, compare, twins_document
 from bench.uno.build import build_firmware
 from bench.uno.image import load_image
 from bench.workshop.command import app as uno
@@ -93,6 +96,35 @@ def trial(
         raise typer.Exit(1)
 
 
+@app.command()
+def twin(
+    rig: RigOption,
+    minutes: Annotated[int, typer.Option(help="Time to judge, in minutes.", min=1, max=1440)] = 2,
+    seed: SeedOption = 1,
+    output: Annotated[Path, typer.Option(help="Where traces and ledgers are left.", metavar="DIR")] = Path(
+        "build/twin"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Play one trial on a rig of ports and hosts and in virtual time: is the ledger's content the same?
+
+    Exits with 1 when it is not.
+    """
+    there = load_rig(rig)
+    if not there.is_paced:
+        raise typer.BadParameter(f"{rig} is virtual, and so its own twin", param_hint="--rig")
+    window_ns = minutes * 60 * NS_PER_S
+    paced = _run_showing_progress(TrialPlan(there, seed, window_ns, output / "paced"), None)
+    plan = TrialPlan(there.virtual_twin(), seed, window_ns, output / "virtual")
+    twins = compare(_run_showing_progress(plan, None), paced)
+    if as_json:
+        print(json.dumps(twins_document(twins), indent=2))
+    else:
+        _print_twins(twins)
+    if not twins.same:
+        raise typer.Exit(1)
+
+
 @app.command(name="run")
 def run_suites(
     rig: RigOption = Path("rigs/virtual.toml"),
@@ -157,7 +189,29 @@ def _run_showing_progress(plan: TrialPlan, firmware: Path | None) -> TrialOutcom
         task = progress.add_task("building the firmware", total=None)
         image = build_firmware(plan.rig.branches[0].uno.profile) if firmware is None else load_image(firmware)
         progress.update(task, description=f"trial of {plan.rig.name!r}, seed {plan.seed}", total=1.0)
-        return run_trial(plan, image, lambda share: progress.update(task, completed=share))
+
+        def show(share: float) -> None:
+            progress.update(task, completed=share)
+
+        if not plan.rig.is_paced:
+            return run_trial(plan, image, show)
+        directory = plan.directory.with_name(plan.directory.name + "-rig")
+        with contextlib.closing(PacedRig(plan.rig, image, directory, progress.console.print)) as standing:
+            return standing.play(plan, show)
+
+
+def _print_twins(twins: Twins) -> None:
+    table = Table("figure", "virtual", "on the wall clock", title="One trial, twice")
+    for name, virtual, paced in twins.rows():
+        table.add_row(name, str(virtual), str(paced))
+    console = Console()
+    console.print(table)
+    for difference in twins.differences:
+        console.print(difference, soft_wrap=True)
+    console.print(
+        f"{twins.compared} snapshots in both ledgers, {twins.differing} of them differ;"
+        f" {twins.only_virtual + twins.only_paced} that were due in both stand in one only."
+    )
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

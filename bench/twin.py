@@ -57,6 +57,21 @@ class Twins:
         return [(name, virtual[name], paced[name]) for name in virtual]
 
 
+def twins_document(twins: Twins) -> dict[str, Any]:
+    """Plain data for `bench twin --json` and the report."""
+    return {
+        "same": twins.same,
+        "snapshots_compared": twins.compared,
+        "only_virtual": twins.only_virtual,
+        "only_paced": twins.only_paced,
+        "differing": twins.differing,
+        "differences": list(twins.differences),
+        "side_by_side": [
+            {"figure": name, "virtual": virtual, "paced": paced} for name, virtual, paced in twins.rows()
+        ],
+    }
+
+
 def content_of(database: Path) -> dict[tuple[int, int], Registers]:
     """Everything that a ledger says of every Uno."""
     content: dict[tuple[int, int], Registers] = {}

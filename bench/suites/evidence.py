@@ -12,7 +12,7 @@ from bench.campaign import Campaign
 from bench.faults.plan import FaultEvidence
 from bench.summary import summary_of
 from bench.trial import TrialOutcome
-from bench.twin import Twins
+from bench.twin import Twins, twins_document
 from reports.model import load
 from reports.plots import plots
 
@@ -40,19 +40,7 @@ def attach_plots(campaign: Campaign) -> None:
 
 def attach_twins(twins: Twins) -> None:
     """Both trials figure by figure, and what differs."""
-    rows = [{"figure": name, "virtual": virtual, "paced": paced} for name, virtual, paced in twins.rows()]
-    _attach_json(
-        {
-            "same": twins.same,
-            "snapshots compared": twins.compared,
-            "only in virtual time": twins.only_virtual,
-            "only on the wall clock": twins.only_paced,
-            "differing": twins.differing,
-            "differences": list(twins.differences),
-            "side by side": rows,
-        },
-        "twins",
-    )
+    _attach_json(twins_document(twins), "twins")
 
 
 def attach_faults(evidence: Sequence[FaultEvidence]) -> None:
