@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from ledger.gateway.spidev import SpiDevice, WiringError
 from ledger.gateway.sx1278 import RadioError
 from ledger.measure.derivation import DerivationError
 from ledger.measure.session import DEFAULT_COMMITS, DEFAULT_ROUNDS, Plan, measure
@@ -22,9 +24,12 @@ from ledger.store import StoreError
 def main(arguments: list[str] | None = None) -> int:
     """Measure as told on the command line; return the exit status."""
     options = _parser().parse_args(arguments)
+    port = None
     try:
-        document = measure(Plan(options.folder, options.rounds, options.commits, options.core))
-    except (StoreError, RadioError, DerivationError) as error:
+        if options.spi is not None:
+            port = SpiDevice(*options.spi)
+        document = measure(Plan(options.folder, options.rounds, options.commits, options.core), port)
+    except (StoreError, RadioError, WiringError, DerivationError) as error:
         print(f"ledger.measure: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -32,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
             f"ledger.measure: {error.filename or options.folder}: {error.strerror or error}", file=sys.stderr
         )
         return 1
+    finally:
+        if port is not None:
+            port.close()
     print(json.dumps(document) if options.json else _table(document))
     return 0
 
@@ -59,7 +67,17 @@ def _parser() -> argparse.ArgumentParser:
         help="commits per count of writes",
     )
     parser.add_argument("--core", type=_whole(0, 4095), default=None, metavar="N", help="core to stay on")
+    parser.add_argument(
+        "--spi", type=_spi, metavar="BUS.SELECT", help="measure transfers to the radio chip there too, as 0.0"
+    )
     return parser
+
+
+def _spi(text: str) -> tuple[int, int]:
+    matched = re.fullmatch(r"(\d{1,3})\.(\d{1,3})", text)
+    if matched is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no bus and chip select, as 0.0")
+    return int(matched[1]), int(matched[2])
 
 
 class _whole:  # noqa: N801  # argparse names the type in its message

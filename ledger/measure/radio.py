@@ -15,7 +15,7 @@ from ledger.gateway.sx1278 import CHIP_VERSION, Interrupt, RadioError, RadioSett
 from ledger.measure.timing import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ledger.effects import Effect
     from ledger.gateway.port import SpiPort
@@ -57,45 +57,47 @@ def check_chip(port: SpiPort) -> None:
 def radio_tasks(port: SpiPort) -> list[Task]:
     """Return the two tasks: to fetch a frame, and to answer it and listen again."""
     driver = Sx1278(ScriptedPort(port), RadioSettings())
-    acknowledgement = bytes(ACKNOWLEDGEMENT_BYTES)
 
     def fetch() -> Sequence[Effect]:
         for _ in range(_CALLS):
-            driver.read_packet(driver.interrupts())
+            _fetch(driver)
         return ()
 
     def answer() -> Sequence[Effect]:
         for _ in range(_CALLS):
-            driver.transmit(acknowledgement)
-            driver.interrupts()
-            driver.start_receiving()
+            _answer(driver)
         return ()
 
-    return [Task("radio_fetch", _CALLS, _ready(fetch)), Task("radio_answer", _CALLS, _ready(answer))]
+    return [Task("radio_fetch", _CALLS, lambda: fetch), Task("radio_answer", _CALLS, lambda: answer)]
 
 
-def _ready(run: Callable[[], Sequence[Effect]]) -> Callable[[], Callable[[], Sequence[Effect]]]:
-    return lambda: run
+def _fetch(driver: Sx1278) -> None:
+    driver.read_packet(driver.interrupts())
+
+
+def _answer(driver: Sx1278) -> None:
+    """As `ledger.gateway.radio_loop` does: look whether a packet came, send, look why DIO0 rose, listen."""
+    driver.interrupts()
+    driver.transmit(bytes(ACKNOWLEDGEMENT_BYTES))
+    driver.interrupts()
+    driver.start_receiving()
+
+
+class _Silence:
+    """A port without a chip."""
+
+    def transfer(self, data: bytes) -> bytes:
+        return bytes(len(data))
 
 
 def transferred_bytes() -> dict[str, tuple[int, int]]:
     """Return the bytes that the driver counts as read and as written in one call of each task."""
     counts = {}
-    for task in radio_tasks(_Silence()):
+    for name, work in (("radio_fetch", _fetch), ("radio_answer", _answer)):
         driver = Sx1278(ScriptedPort(_Silence()), RadioSettings())
-        if task.name == "radio_fetch":
-            driver.read_packet(driver.interrupts())
-        else:
-            driver.transmit(bytes(ACKNOWLEDGEMENT_BYTES))
-            driver.interrupts()
-            driver.start_receiving()
-        counts[task.name] = (driver.bytes_read, driver.bytes_written)
+        work(driver)
+        counts[name] = (driver.bytes_read, driver.bytes_written)
     return counts
-
-
-class _Silence:
-    def transfer(self, data: bytes) -> bytes:
-        return bytes(len(data))
 
 
 def radio_costs(batches: Mapping[str, Sequence[Batch]], number: int) -> dict[Operation, float]:
