@@ -27,7 +27,7 @@ class Inquiry:
 
 @dataclass(slots=True)
 class _Running:
-    """An inquiry under way; its thread is a daemon, so that a call that never returns ends with the process."""
+    """An inquiry under way. Its thread is a daemon, so a call that never returns ends with the process."""
 
     inquiry: Inquiry
     findings: list[Finding] = field(default_factory=list)
