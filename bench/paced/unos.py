@@ -1,0 +1,164 @@
+"""The Unos of one branch as a seat: flashed by avrdude, provisioned over their consoles, real or emulated."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from bench.assembly import uno_name
+from bench.radio.medium import Medium
+from bench.radio.propagation import FixedLinks
+from bench.radio.sx1278 import Sx1278
+from bench.rig.strategy import State
+from bench.uno.clock import UnoClock
+from bench.uno.console import provision
+from bench.uno.emulated import EmulatedBoard
+from bench.uno.flashing import flash_where_needed
+from bench.uno.serial_port import UnoPort
+from bench.world.paced import PacedWorld
+from bench.world.simulation import Simulation
+from bench.world.streams import Stream
+from bench.world.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from bench.assembly import Stage
+    from bench.rig.model import Branch
+    from bench.uno.image import FirmwareImage
+    from bench.uno.provisioning import Provisioning
+    from bench.uno.virtual import VirtualUno
+
+_DEAF_CDB = 20_000
+"""Loss between the boards while they are flashed and provisioned: nobody hears anybody."""
+
+
+class UnoSeats:
+    """The boards of a branch, by name and serial port. A subclass says how they get their power.
+
+    `orders` is the trial that they are provisioned for on their way to `running`.
+    """
+
+    def __init__(self, branch: Branch, firmware: FirmwareImage, ports: Mapping[str, str]) -> None:
+        self.name = f"{branch.name}/unos"
+        self.state = State.OFF
+        self.orders: Stage | None = None
+        self._branch = branch
+        self._firmware = firmware
+        self._world: PacedWorld | None = None
+        self._ports = {name: UnoPort(url, name, self._listener(name)) for name, url in ports.items()}
+        self._open: set[str] = set()
+
+    @property
+    def ports(self) -> Mapping[str, UnoPort]:
+        """The serial port of every board, by its name."""
+        return self._ports
+
+    def hear(self, world: PacedWorld | None) -> None:
+        """Have what the consoles say recorded in this world's trace; None: in nobody's."""
+        self._world = world
+
+    def step_to(self, state: State) -> None:
+        """Go one step up, or down. Raises InfrastructureError."""
+        if state is State.OFF:
+            self._close_ports()
+            self.power_off()
+        elif state is State.FLASHED and self.state is State.OFF:
+            with self.powered():
+                self._all(self._flash)
+        elif state is State.RUNNING and self.state is State.FLASHED:
+            with self.powered():
+                self._all(self._provision)
+        self.state = state
+
+    def powered(self) -> contextlib.AbstractContextManager[None]:
+        """While boards are flashed and provisioned they have power."""
+        return contextlib.nullcontext()
+
+    def power_off(self) -> None:
+        """Take the boards' power, where the bench can."""
+
+    def close(self) -> None:
+        """Let go of the boards."""
+        self.step_to(State.OFF)
+
+    def _all(self, action: Callable[[str, UnoPort], None]) -> None:
+        """Do it to all boards at once; the first error counts."""
+        with ThreadPoolExecutor(max_workers=max(1, len(self._ports))) as executor:
+            for done in [executor.submit(action, name, port) for name, port in self._ports.items()]:
+                done.result()
+
+    def _flash(self, name: str, port: UnoPort) -> None:
+        flash_where_needed(name, port.url, self._firmware)
+
+    def _provision(self, name: str, port: UnoPort) -> None:
+        """The port stays open from here on, since opening it resets the board."""
+        given = self._provisionings().get(name)
+        if given is None:
+            return
+        if name not in self._open:
+            port.open()
+            self._open.add(name)
+        provision(port, given)
+
+    def _provisionings(self) -> dict[str, Provisioning]:
+        """By board, for those that the trial has a use for."""
+        stage = self.orders
+        assert stage is not None, f"{self.name} is provisioned for a trial"
+        branch = next(branch for branch in stage.rig.branches if branch.name == self._branch.name)
+        return {
+            uno_name(branch, position): stage.provisioning(uno_id, branch)
+            for position, uno_id in enumerate(stage.meter_ids(branch))
+        }
+
+    def _listener(self, name: str) -> Callable[[str], None]:
+        def listen(line: str) -> None:
+            world = self._world
+            if world is not None and world.is_playing:
+                world.record(name, "console", text=line)
+
+        return listen
+
+    def _close_ports(self) -> None:
+        for name in self._open:
+            self._ports[name].close()
+        self._open.clear()
+
+
+class EmulatedUnos(UnoSeats):
+    """Emulated boards: they get their power in the world of a trial, or in one for the desk alone."""
+
+    def __init__(self, branch: Branch, firmware: FirmwareImage) -> None:
+        names = [uno_name(branch, position) for position in range(branch.uno.count)]
+        self.boards = {name: EmulatedBoard(name) for name in names}
+        super().__init__(branch, firmware, {name: board.port for name, board in self.boards.items()})
+
+    @contextlib.contextmanager
+    def powered(self) -> Iterator[None]:
+        """All boards in a world of their own, in which no radio hears another."""
+        simulation, trace = Simulation(), Trace()
+        medium = Medium(Stream(0, "desk"), trace, simulation, FixedLinks(_DEAF_CDB))
+        with PacedWorld(simulation, trace) as world:
+            for name, board in self.boards.items():
+                board.power_on(world, Sx1278(name, medium, simulation), UnoClock(0, 0))
+            try:
+                yield
+            finally:
+                self.power_off()
+
+    def power_on(self, name: str, world: PacedWorld, radio: Sx1278, clock: UnoClock) -> VirtualUno:
+        """Give one board power in the world of a trial."""
+        return self.boards[name].power_on(world, radio, clock, self._firmware)
+
+    def power_off(self) -> None:
+        """Take the power of all boards that have it."""
+        for board in self.boards.values():
+            if board.uno is not None:
+                board.power_off()
+
+    def close(self) -> None:
+        """Take the boards off the desk."""
+        super().close()
+        for board in self.boards.values():
+            board.close()
