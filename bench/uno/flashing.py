@@ -1,0 +1,107 @@
+"""Flashing an Uno by avrdude: the same command line for a real board and an emulated one."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from bench.rig.infrastructure import InfrastructureError
+from bench.uno.boot_loader import BAUD
+from bench.uno.build import hex_path
+from bench.uno.image import FirmwareImage
+from bench.uno.serial_port import BoardSilentError, check_port
+from bench.uno.serial_port_bridge import bridged
+
+_TIMEOUT_S: Final = 120
+_TOLD_LINES: Final = 4
+_SILENT: Final = ("not in sync", "not responding", "unable to open programmer", "read error", "timeout")
+_DIFFERENT: Final = ("verification mismatch", "verification error")
+"""Of the messages of avrdude 7 and 6, those that tell that the board does not talk, and that its flash differs."""
+
+
+class FlashingError(InfrastructureError):
+    """avrdude could not do it, or is not there; the message has its last lines."""
+
+
+def flash(seat: str, url: str, image: FirmwareImage) -> None:
+    """Write the image and read it back. Raises InfrastructureError."""
+    finished = _avrdude(seat, url, f"flash:w:{hex_path(image)}:i")
+    if finished.returncode or "verified" not in finished.stderr:
+        raise _failed(seat, url, finished.stderr)
+
+
+def is_flashed(seat: str, url: str, image: FirmwareImage) -> bool:
+    """Whether the board holds this image, by reading it. Raises InfrastructureError."""
+    finished = _avrdude(seat, url, f"flash:v:{hex_path(image)}:i")
+    if not finished.returncode:
+        return True
+    if any(words in finished.stderr for words in _DIFFERENT):
+        return False
+    raise _failed(seat, url, finished.stderr)
+
+
+def flash_where_needed(seat: str, url: str, image: FirmwareImage) -> bool:
+    """Flash unless the image is there already; True when it was written. Raises InfrastructureError."""
+    if is_flashed(seat, url, image):
+        return False
+    flash(seat, url, image)
+    return True
+
+
+def avrdude_command(port: str, memory_operation: str) -> list[str]:
+    """The command line for an Uno; `-D`: Optiboot erases page by page."""
+    return [
+        *("avrdude", "-p", "m328p", "-c", "arduino", "-P", port, "-b", str(BAUD), "-D"),
+        *("-U", memory_operation),
+    ]
+
+
+def _avrdude(seat: str, url: str, memory_operation: str) -> subprocess.CompletedProcess[str]:
+    check_port(seat, url)
+    with _avrdude_port(seat, url) as port:
+        try:
+            return subprocess.run(
+                avrdude_command(port, memory_operation),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=_TIMEOUT_S,
+            )
+        except FileNotFoundError:
+            raise FlashingError(seat, "avrdude is not installed", "apt-get install avrdude") from None
+        except subprocess.TimeoutExpired:
+            raise FlashingError(
+                seat,
+                f"avrdude did not end within {_TIMEOUT_S} s at {url}",
+                "reset the board",
+                retry_helps=True,
+            ) from None
+
+
+@contextmanager
+def _avrdude_port(seat: str, url: str) -> Iterator[str]:
+    """What avrdude opens for a port. It knows devices and bare TCP, and no RFC 2217."""
+    scheme, separator, address = url.partition("://")
+    if not separator:
+        yield url
+    elif scheme == "socket":
+        yield f"net:{address}"
+    else:
+        with bridged(seat, url) as path:
+            yield path
+
+
+def _failed(seat: str, url: str, said: str) -> InfrastructureError:
+    lines = [line.strip() for line in said.splitlines() if line.strip() and "TIOCM" not in line]
+    told = " | ".join(lines[-_TOLD_LINES:]) or "nothing"
+    if any(words in said for words in _SILENT):
+        return BoardSilentError(
+            seat,
+            f"the boot loader at {url} does not answer avrdude, which says: {told}",
+            "see that the board is an Uno with Optiboot and has power, and press its reset button",
+            retry_helps=True,
+        )
+    return FlashingError(
+        seat, f"avrdude failed at {url} and says: {told}", "see to what it names", retry_helps=True
+    )
