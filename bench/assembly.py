@@ -1,8 +1,8 @@
 """Puts the seats of a rig together: radio cells, and on a virtual rig the islands of branches and server."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from bench.keys import Keyring
 from bench.oracle import MeterTruth
@@ -135,13 +135,11 @@ class BranchHarvest:
     notes: tuple[str, ...]
 
 
-class MakeUno(Protocol):
-    """Puts one Uno into a cell: a virtual one, or an emulated board that stands on the bench."""
+MakeUno = Callable[[str, Provisioning, Sx1278, UnoClock, int], VirtualUno]
+"""Puts an Uno into a cell, by name, provisioning, radio, clock and the end of the trial (ns).
 
-    def __call__(
-        self, name: str, provisioning: Provisioning, radio: Sx1278, clock: UnoClock, until_ns: int
-    ) -> VirtualUno:
-        """Make it, and have it started at its clock's origin."""
+It starts at its clock's origin.
+"""
 
 
 class RadioCell:

@@ -1,1 +1,1 @@
-"""Rigs that keep the wall clock: seats of ports, hosts and processes, brought to known states and kept there."""
+"""Rigs on the wall clock: seats of ports, hosts and processes, brought to known states and kept there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ _DEAF_CDB = 20_000
 """Loss between the boards while they are flashed and provisioned: nobody hears anybody."""
 
 
-class UnoSeats:
+class UnoSeats(ABC):
     """The boards of a branch, by name and serial port. A subclass says how they get their power.
 
     `orders` is the trial that they are provisioned for on their way to `running`.
@@ -72,10 +73,23 @@ class UnoSeats:
                 self._all(self._provision)
         self.state = state
 
+    @abstractmethod
     def powered(self) -> contextlib.AbstractContextManager[None]:
         """While boards are flashed and provisioned they have power."""
-        return contextlib.nullcontext()
 
+    @abstractmethod
+    def power_on(
+        self,
+        world: PacedWorld,
+        name: str,
+        provisioning: Provisioning,
+        radio: Sx1278,
+        clock: UnoClock,
+        until_ns: int,
+    ) -> VirtualUno:
+        """Give one board power in the world of a trial; it has its provisioning already."""
+
+    @abstractmethod
     def power_off(self) -> None:
         """Take the boards' power, where the bench can."""
 
@@ -147,8 +161,16 @@ class EmulatedUnos(UnoSeats):
             finally:
                 self.power_off()
 
-    def power_on(self, name: str, world: PacedWorld, radio: Sx1278, clock: UnoClock) -> VirtualUno:
-        """Give one board power in the world of a trial."""
+    def power_on(
+        self,
+        world: PacedWorld,
+        name: str,
+        provisioning: Provisioning,  # noqa: ARG002  # in its EEPROM
+        radio: Sx1278,
+        clock: UnoClock,
+        until_ns: int,  # noqa: ARG002  # the world's clock keeps it from running ahead
+    ) -> VirtualUno:
+        """Give one board power at its clock's origin."""
         return self.boards[name].power_on(world, radio, clock, self._firmware)
 
     def power_off(self) -> None:
@@ -162,3 +184,8 @@ class EmulatedUnos(UnoSeats):
         super().close()
         for board in self.boards.values():
             board.close()
+
+
+def uno_seats(branch: Branch, firmware: FirmwareImage) -> EmulatedUnos:
+    """The Unos of a branch as its rig file has them."""
+    return EmulatedUnos(branch, firmware)

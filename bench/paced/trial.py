@@ -1,0 +1,194 @@
+"""One trial of a rig that keeps the wall clock: prepare the seats, raise the curtain, play, fetch, judge."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench.assembly import LEAD_IN_NS, RadioCell, Stage
+from bench.keys import FreshKeys
+from bench.oracle import Oracle
+from bench.paced.scene import Scene, SceneOver
+from bench.rig.infrastructure import InfrastructureError
+from bench.rig.strategy import State
+from bench.trial import TRACE_FILE, RadioCount, clear_directory, outcome_of
+from bench.world.paced import PacedWorld
+from bench.world.simulation import NS_PER_MS, NS_PER_S, Simulation
+from bench.world.streams import Stream
+from bench.world.trace import Record, Trace, TraceFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bench.paced.rig import Seats
+    from bench.paced.scene import Disturb
+    from bench.rig.strategy import Strategy
+    from bench.trial import Progress, TrialOutcome, TrialPlan
+    from bench.uno.image import FirmwareImage
+
+CURTAIN_NS = 3 * NS_PER_S
+"""From the moment that all seats are ready to the power-on of the Unos: their data are laid out meanwhile."""
+
+MOST_LAG_NS = 250 * NS_PER_MS
+"""A world that falls further behind the clock has played another trial than was asked for."""
+
+_LOOK_S = 0.2
+
+
+def play(
+    seats: Seats,
+    strategy: Strategy,
+    plan: TrialPlan,
+    firmware: FirmwareImage,
+    progress: Progress,
+    disturb: Disturb | None,
+) -> TrialOutcome:
+    """Play a trial on flashed seats: raises what `bench.trial.run_trial` does, and InfrastructureError."""
+    began_s = time.perf_counter()
+    clear_directory(plan.directory)
+    # Where time begins is known when the seats are ready.
+    stage = Stage(plan.rig, Stream(plan.seed), FreshKeys(), firmware, plan.directory, 0, 0)
+    seats.give_orders(stage)
+    names = [branch.name for branch in plan.rig.branches]
+    gateways = [seats.gateways[name] for name in names]
+    strategy.reach(State.RUNNING, [seats.unos[name] for name in names])
+    records: list[Record] = []
+    trace = Trace()
+    trace.subscribe(records.append)
+    with ExitStack() as stack:
+        world = stack.enter_context(PacedWorld(Simulation(), trace))
+        stack.callback(_stand_down, strategy)
+        cells = {
+            branch.name: RadioCell(branch, stage.seed, world.simulation, trace)
+            for branch in plan.rig.branches
+        }
+        for gateway, cell in zip(gateways, cells.values(), strict=True):
+            gateway.tune(world, cell.gateway_chip)
+        strategy.reach(State.JOINED, [seats.server, *gateways])
+        stage = _raise_curtain(seats, plan, stage, world, cells)
+        scene = Scene(world, gateways, stage.begin_ns + plan.window_ns)
+        _play_out(scene, plan, progress, disturb)
+        stage = replace(stage, until_ns=scene.window_end_ns + plan.drain_ns)
+        harvests = [
+            world.call(partial(cell.harvest, gateway.figures()))
+            for gateway, cell in zip(gateways, cells.values(), strict=True)
+        ]
+        for name in names:
+            seats.unos[name].power_off()
+        for gateway, branch in zip(gateways, plan.rig.branches, strict=True):
+            gateway.fetch_store(stage.gateway_database(branch))
+        seats.server.fetch_store(stage.server_database)
+        accepted_ns = {
+            block: unix_ns - world.began_unix_ns for block, unix_ns in seats.server.accepted_unix_ns().items()
+        }
+        records += seats.server.records(world.began_unix_ns)
+        for gateway in gateways:
+            records += gateway.records(world.began_unix_ns)
+        lag_ns = world.largest_lag_ns
+    oracle, count = Oracle(scene.window_end_ns), RadioCount()
+    sha256 = _told(plan, firmware, records, (oracle, count))
+    outcome = outcome_of(stage, plan, harvests, accepted_ns, oracle, count, sha256, began_s)
+    notes = (
+        *outcome.notes,
+        f"the world was at most {lag_ns / NS_PER_MS:.1f} ms behind the clock",
+        *(note for gateway in gateways for note in gateway.notes()),
+        *(f"infrastructure: {retry}" for retry in strategy.retries),
+    )
+    return replace(outcome, notes=notes)
+
+
+def _stand_down(strategy: Strategy) -> None:
+    """Leave the seats ready for the next trial, unless there is none."""
+    if strategy.broken is None:
+        strategy.reach(State.FLASHED)
+
+
+def _raise_curtain(
+    seats: Seats, plan: TrialPlan, stage: Stage, world: PacedWorld, cells: dict[str, RadioCell]
+) -> Stage:
+    """Lay the data out and have the Unos powered on, a moment from now; links begin their plan with them."""
+    curtain_ns = world.now_ns + CURTAIN_NS
+    stage = replace(
+        stage,
+        begin_ns=curtain_ns + LEAD_IN_NS,
+        until_ns=curtain_ns + LEAD_IN_NS + plan.window_ns + plan.drain_ns,
+        intruder_period_ns=plan.intruder_period_ns,
+    )
+    for branch in plan.rig.branches:
+        seats.gateways[branch.name].begin(time.monotonic_ns() + CURTAIN_NS, branch.uplink)
+        unos = seats.unos[branch.name]
+        unos.hear(world)
+        world.call(partial(cells[branch.name].populate, stage, partial(unos.power_on, world)))
+    world.call(partial(setattr, world, "largest_lag_ns", 0))
+    return stage
+
+
+def _play_out(scene: Scene, plan: TrialPlan, progress: Progress, disturb: Disturb | None) -> None:
+    """Let the world play to the end of the window and its drain, while somebody may disturb it."""
+    disturber = _Disturber(scene, disturb)
+    disturber.start()
+    began_ns = scene.world.now_ns
+    try:
+        while (left_ns := scene.window_end_ns + plan.drain_ns - scene.world.now_ns) > 0:
+            gone_ns = scene.world.now_ns - began_ns
+            progress(gone_ns / (gone_ns + left_ns))
+            scene.world.call(lambda: None)
+            disturber.check()
+            time.sleep(min(_LOOK_S, left_ns / NS_PER_S))
+    finally:
+        scene.end()
+        disturber.join()
+    disturber.check()
+    if scene.world.largest_lag_ns > MOST_LAG_NS:
+        raise InfrastructureError(
+            "bench",
+            f"this host fell {scene.world.largest_lag_ns / NS_PER_S:.2f} s behind the wall clock",
+            "give it fewer Unos or nothing else to do",
+            retry_helps=True,
+        )
+
+
+class _Disturber(threading.Thread):
+    """Runs a disturbance, and keeps what it raised."""
+
+    def __init__(self, scene: Scene, disturb: Disturb | None) -> None:
+        super().__init__(name="disturber", daemon=True)
+        self._scene = scene
+        self._disturb = disturb
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Disturb until done, or until the scene is over."""
+        if self._disturb is None:
+            return
+        try:
+            self._disturb(self._scene)
+        except SceneOver:
+            pass
+        except BaseException as error:
+            self._error = error
+
+    def check(self) -> None:
+        """Raise what ended the disturbance, if anything did."""
+        if self._error is not None:
+            raise self._error
+
+
+def _told(
+    plan: TrialPlan, firmware: FirmwareImage, records: Iterable[Record], judges: Sequence[Oracle | RadioCount]
+) -> str:
+    """Write all that happened as one trace in the order of time, have it judged, and return its hash."""
+    trace = Trace()
+    with (plan.directory / TRACE_FILE).open("w", encoding="ascii", newline="\n") as text:
+        file = TraceFile(text)
+        for subscriber in (file, *judges):
+            trace.subscribe(subscriber)
+        trace.record(0, "trial", "plan", seed=plan.seed, firmware=firmware.sha256)
+        for record in records:
+            trace.add(record)
+        trace.settle()
+    return file.hexdigest()
