@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _SERVICE: Final = "dag_ledger.Exchange"
 _METHOD: Final = "Messages"
 _NAME_KEY: Final = "node-name"
+_WELCOME: Final = ("node-admitted", "yes")
+"""Metadata that tells a caller at once that it is admitted; a refusal has metadata too, but not this."""
 
 MAX_QUEUED: Final = 64
 """Messages that wait for a peer; of more the oldest go."""
@@ -74,6 +76,8 @@ class Timing:
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + _SLACK_BYTES),
             ("grpc.keepalive_time_ms", every_ms),
             ("grpc.keepalive_timeout_ms", patience_ms),
+            # Measured with grpcio 1.85: without this one a dead link is given a minute all the same.
+            ("grpc.http2.ping_timeout_ms", patience_ms),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", every_ms),
@@ -121,7 +125,8 @@ class Exchange:
     """All links of one node, in a thread of their own.
 
     ``calls`` are the peers to call; ``listen`` and ``admits`` make it one that is called. ``counts`` has
-    ``connects``, ``replaced`` (connections), ``strangers``, ``dropped`` and ``oversized`` (messages).
+    ``connects``, ``refused`` (calls that nobody took), ``replaced`` (connections), ``strangers``, ``dropped``
+    and ``oversized`` (messages).
     """
 
     def __init__(
@@ -278,7 +283,7 @@ class Exchange:
             self.counts["strangers"] += 1
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this node does not know you")
             return
-        await context.send_initial_metadata(())
+        await context.send_initial_metadata((_WELCOME,))
         await self._converse(self._link_up(peer), incoming, context.write)
 
     def _admitted(self, context: Any) -> str | None:
@@ -311,8 +316,12 @@ class Exchange:
             try:
                 async with asyncio.timeout(self._timing.connect_s):
                     await call.wait_for_connection()
+                    welcome = _WELCOME in [tuple(entry) for entry in await call.initial_metadata()]
             except (grpc.RpcError, TimeoutError):
+                welcome = False
+            if not welcome:
                 call.cancel()
+                self.counts["refused"] += 1
                 return 0.0
             began_s = self._loop.time()
             await self._converse(self._link_up(peer.name), _incoming(call), call.write)
