@@ -1,0 +1,401 @@
+"""The SSH seat: a Raspberry Pi, real or emulated, reached by Fabric with one key and one pinned host key.
+
+Nothing of the user's own SSH set-up has a say: no agent, no other keys, no ~/.ssh/config, no known_hosts. A host
+that shows another key than the pinned one is refused, and no key is ever taken on trust.
+
+    target = SshTarget("pi east", "10.0.0.7", 22, "bench", Path("~/.ssh/bench"), "ssh-ed25519 AAAA...")
+    with SshSeat(target) as pi:
+        pi.connect(deadline_s=60)
+        print(pi.run("uname -m").output)
+
+What goes wrong on the way is an `InfrastructureError`; a command that ends with another status than 0 is a
+`CommandError`, for that may well be the system under test.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import socket
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+
+import fabric
+import paramiko
+from invoke.exceptions import CommandTimedOut
+
+from bench.rig.infrastructure import InfrastructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+_Result = TypeVar("_Result")
+
+_RETRY_AFTER_S = 0.25
+_PROBE_S = 3.0
+_ENOUGH_TIME_S = 60.0
+_LONGEST_QUOTE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class SshTarget:
+    """Where a Pi is reached and as whom, and which key it must show (type and base64, as in known_hosts).
+
+    `name` is what messages call the seat. Raises ValueError for a host key that is none.
+    """
+
+    name: str
+    host: str
+    port: int
+    user: str
+    identity: Path
+    host_key: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.port < 65536:
+            raise ValueError(f"{self.name}: port {self.port}, expected 1 to 65535")
+        _key_of(self.name, self.host_key)
+
+    @property
+    def known_hosts_line(self) -> str:
+        """The pinned key as a line of a known_hosts file."""
+        return f"{self.host_entry} {' '.join(self.host_key.split()[:2])}"
+
+    @property
+    def host_entry(self) -> str:
+        """Host and port as known_hosts files write them."""
+        return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
+
+    @property
+    def fingerprint(self) -> str:
+        """The pinned key's fingerprint, as ``ssh-keygen -l`` writes it."""
+        return fingerprint(base64.b64decode(self.host_key.split()[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A command that has ended."""
+
+    command: str
+    status: int
+    output: str
+    errors: str
+
+
+class CommandError(RuntimeError):
+    """A command ended on the Pi with a status other than 0."""
+
+    def __init__(self, seat: str, finished: Finished) -> None:
+        super().__init__(seat, finished)
+        self.seat = seat
+        self.finished = finished
+
+    def __str__(self) -> str:
+        said = (self.finished.errors.strip() or self.finished.output.strip() or "nothing")[-_LONGEST_QUOTE:]
+        return f"{self.seat}: `{self.finished.command}` ended with status {self.finished.status} and said: {said}"
+
+
+def fingerprint(key: bytes) -> str:
+    """A public key's fingerprint as OpenSSH writes it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+class SshSeat:
+    """A connection to one Pi. Not open until `connect`; may be connected again after it broke."""
+
+    def __init__(self, target: SshTarget) -> None:
+        self.target = target
+        self._connection: fabric.Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is up, as far as this side knows."""
+        return self._connection is not None and bool(self._connection.is_connected)
+
+    def connect(self, deadline_s: float = 30.0, while_waiting: Callable[[], None] = lambda: None) -> None:
+        """Log in; try again until `deadline_s` has passed while the host may still be booting.
+
+        A wrong host key or a refused key is told at once. `while_waiting` is called between the attempts, and may
+        raise to end the waiting.
+        """
+        self.close()
+        identity = self._identity()
+        until_s = monotonic() + deadline_s
+        while True:
+            try:
+                self._log_in(identity, max(1.0, until_s - monotonic()))
+                return
+            except InfrastructureError as error:
+                self.close()
+                if not error.retry_helps or monotonic() >= until_s:
+                    raise
+            while_waiting()
+            sleep(_RETRY_AFTER_S)
+
+    def run(self, command: str, timeout_s: float = _ENOUGH_TIME_S, *, check: bool = True) -> Finished:
+        """Run a command by the account's shell and wait for its end. Raises CommandError if `check`."""
+        connection = self._open()
+        try:
+            result = connection.run(
+                command,
+                hide=True,
+                warn=True,
+                timeout=timeout_s,
+                encoding="utf-8",
+                in_stream=False,
+            )
+        except CommandTimedOut as error:
+            raise self._error(
+                f"`{command}` did not end within {timeout_s:g} s",
+                "look whether the Pi is overloaded",
+                retry=True,
+            ) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._dropped(f"while `{command}` ran", error) from error
+        if result.exited == -1 and not self.connected:
+            raise self._dropped(f"while `{command}` ran", None)
+        finished = Finished(command, result.exited, result.stdout, result.stderr)
+        if check and finished.status != 0:
+            raise CommandError(self.target.name, finished)
+        return finished
+
+    def put_bytes(self, content: bytes, path: str, mode: int = 0o644) -> None:
+        """Write a file on the Pi: whole or not at all, with the given mode from the start."""
+        self._transfer(f"writing {path}", lambda sftp: _put(sftp, io.BytesIO(content), path, mode))
+
+    def put(self, source: Path, path: str, mode: int = 0o644) -> None:
+        """Copy a file to the Pi: whole or not at all."""
+        with source.open("rb") as stream:
+            self._transfer(f"writing {path}", lambda sftp: _put(sftp, stream, path, mode))
+
+    def get(self, path: str, limit_bytes: int = 256 << 20) -> bytes:
+        """A file's content, up to a limit; longer ones are refused."""
+        return self._transfer(f"reading {path}", lambda sftp: self._read(sftp, path, limit_bytes))
+
+    def boot_id(self) -> str:
+        """What the kernel drew at boot; differs after every reboot."""
+        return self.run("cat /proc/sys/kernel/random/boot_id").output.strip()
+
+    def reboot(self, deadline_s: float = 120.0) -> None:
+        """Reboot the Pi and log in again."""
+        before = self.boot_id()
+        self.run("sudo systemctl --no-block reboot", check=False)
+        until_s = monotonic() + deadline_s
+        while True:
+            self.connect(max(1.0, until_s - monotonic()))
+            try:
+                if self.boot_id() != before:
+                    return
+            except InfrastructureError:
+                pass
+            if monotonic() >= until_s:
+                raise self._error(
+                    f"has not rebooted within {deadline_s:g} s", "look at its console", retry=True
+                )
+            sleep(_RETRY_AFTER_S)
+
+    def close(self) -> None:
+        """Hang up; does nothing when not connected."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _log_in(self, identity: paramiko.PKey, patience_s: float) -> None:
+        target = self.target
+        self._await_greeting(min(patience_s, _PROBE_S))
+        patience_s = max(patience_s, _PROBE_S * 5)
+        self._connection = connection = _connection(target, identity, patience_s)
+        try:
+            connection.open()
+        except paramiko.BadHostKeyException as error:
+            raise self._wrong_host_key(error.key) from error
+        except _StrangeHostKeyError as error:
+            raise self._wrong_host_key(error.key) from error
+        except paramiko.AuthenticationException as error:
+            raise self._error(
+                f"does not accept the key {target.identity} for {target.user}",
+                f"append {target.identity}.pub to ~{target.user}/.ssh/authorized_keys there (ssh-copy-id does)",
+            ) from error
+        except TimeoutError as error:
+            raise self._error("did not answer in time", "see whether it is overloaded", retry=True) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._error(
+                f"broke off the login ({_words(error)})", "see its journal: ssh", retry=True
+            ) from error
+        connection.transport.set_keepalive(15)
+
+    def _await_greeting(self, patience_s: float) -> None:
+        """Cheaply see whether an SSH server is there: a booting machine accepts and says nothing."""
+        target = self.target
+        where = f"{target.host} port {target.port}"
+        try:
+            with socket.create_connection((target.host, target.port), timeout=patience_s) as probe:
+                if probe.recv(4) not in (b"SSH-", b"SSH", b"SS", b"S"):
+                    raise ConnectionResetError("no SSH greeting")
+        except socket.gaierror as error:
+            raise self._error(
+                f"no address is known for the host {target.host!r}", "check the name in the rig file"
+            ) from error
+        except ConnectionRefusedError as error:
+            raise self._error(
+                f"{where} refuses the connection", "switch the Pi on, and enable ssh there", retry=True
+            ) from error
+        except TimeoutError as error:
+            raise self._error(
+                f"{where} does not answer", "check cable, address and power of the Pi", retry=True
+            ) from error
+        except OSError as error:
+            raise self._error(
+                f"{where} cannot be reached ({_words(error)})",
+                "check the network between here and the Pi",
+                retry=True,
+            ) from error
+
+    def _identity(self) -> paramiko.PKey:
+        path = self.target.identity
+        try:
+            if path.stat().st_mode & 0o077:
+                raise self._error(f"others may read the private key {path}", f"chmod 600 {path}")
+            return paramiko.PKey.from_path(path)
+        except OSError as error:
+            raise self._error(
+                f"the private key {path} cannot be read ({error.strerror})",
+                "name an existing one in the rig file",
+            ) from error
+        except (paramiko.SSHException, ValueError, TypeError) as error:
+            raise self._error(
+                f"{path} is no private key that can be used ({_words(error)})",
+                "make one without a passphrase: ssh-keygen -t ed25519",
+            ) from error
+
+    def _open(self) -> Any:
+        if self._connection is None:
+            raise self._error("is not connected", "connect first")
+        if not self.connected:
+            raise self._dropped("before this command", None)
+        return self._connection
+
+    def _transfer(self, what: str, act: Callable[[paramiko.SFTPClient], _Result]) -> _Result:
+        connection = self._open()
+        try:
+            with connection.client.open_sftp() as sftp:
+                sftp.get_channel().settimeout(_ENOUGH_TIME_S)
+                return act(sftp)
+        except FileNotFoundError as error:
+            raise self._error(f"{what}: there is no such file or folder", "check the path") from error
+        except PermissionError as error:
+            raise self._error(
+                f"{what}: {self.target.user} may not", "choose a folder of that account"
+            ) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            if self.connected:
+                raise self._error(
+                    f"{what} failed ({_words(error)})", "see whether its card is full: df"
+                ) from error
+            raise self._dropped(f"while {what}", error) from error
+
+    def _read(self, sftp: paramiko.SFTPClient, path: str, limit_bytes: int) -> bytes:
+        with sftp.open(path, "rb") as stream:
+            stream.prefetch()
+            content = stream.read(limit_bytes + 1)
+        if len(content) > limit_bytes:
+            raise self._error(f"{path} is longer than {limit_bytes} bytes", "fetch it in parts")
+        return content
+
+    def _error(self, what: str, mend: str, *, retry: bool = False) -> InfrastructureError:
+        return InfrastructureError(self.target.name, what, mend, retry_helps=retry)
+
+    def _dropped(self, when: str, error: BaseException | None) -> InfrastructureError:
+        why = f" ({_words(error)})" if error is not None and _words(error) else ""
+        return self._error(
+            f"the connection dropped {when}{why}",
+            "see whether the Pi lost power or network, then connect again",
+            retry=True,
+        )
+
+    def _wrong_host_key(self, shown: paramiko.PKey) -> InfrastructureError:
+        target = self.target
+        return self._error(
+            f"{target.host_entry} shows the host key {fingerprint(shown.asbytes())}, pinned is {target.fingerprint}",
+            "somebody may stand in between; if the Pi was set up anew, compare the key at its own console "
+            "(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) and pin the new one in the rig file",
+        )
+
+
+class _StrangeHostKeyError(paramiko.SSHException):
+    """The host has no key of the pinned kind."""
+
+    def __init__(self, key: paramiko.PKey) -> None:
+        super().__init__("host key of another kind than the pinned one")
+        self.key = key
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):
+    """Takes no key on trust; keeps the key that was shown, for the message."""
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        raise _StrangeHostKeyError(key)
+
+
+def _connection(target: SshTarget, identity: paramiko.PKey, patience_s: float) -> Any:
+    """A Fabric connection, not yet open, that knows one key on either side and nothing of the user's set-up."""
+    connection = fabric.Connection(
+        target.host,
+        user=target.user,
+        port=target.port,
+        config=fabric.Config(ssh_config=paramiko.SSHConfig()),
+        connect_kwargs={
+            "pkey": identity,
+            "look_for_keys": False,
+            "allow_agent": False,
+            "timeout": patience_s,
+            "banner_timeout": patience_s,
+            "auth_timeout": patience_s,
+            "channel_timeout": patience_s,
+        },
+    )
+    # Fabric's own policy would take any unknown key.
+    connection.client.set_missing_host_key_policy(_Refuse())
+    pinned = _key_of(target.name, target.host_key)
+    connection.client.get_host_keys().add(target.host_entry, pinned.get_name(), pinned)
+    return connection
+
+
+def _key_of(seat: str, line: str) -> paramiko.PKey:
+    try:
+        kind, encoded, *_ = line.split()
+        return paramiko.PKey.from_type_string(kind, base64.b64decode(encoded, validate=True))
+    except (ValueError, binascii.Error, paramiko.SSHException, IndexError) as error:
+        raise ValueError(
+            f"{seat}: found {line[:60]!r} as host key, expected its kind and its base64, as ssh-keyscan prints them "
+            "after the host's name"
+        ) from error
+
+
+def _put(sftp: paramiko.SFTPClient, content: IO[bytes], path: str, mode: int) -> None:
+    part = f"{path}.part"
+    with sftp.open(part, "wb") as stream:
+        stream.chmod(mode)
+        stream.set_pipelined(True)
+        while block := content.read(1 << 18):
+            stream.write(block)
+    sftp.posix_rename(part, path)
+
+
+def _words(error: BaseException | None) -> str:
+    return (
+        (getattr(error, "strerror", None) or str(error) or type(error).__name__) if error is not None else ""
+    )
