@@ -23,6 +23,9 @@ SLICE_NS: Final = NS_PER_MS
 _LONGEST_WAIT_NS: Final = 10 * NS_PER_MS
 """An idle world looks at the clock this often, so that it notices when it does not get to run."""
 
+_NICENESS: Final = -10
+"""Asked of the host for the world's thread: it needs little, but on time."""
+
 Result = TypeVar("Result")
 
 
@@ -160,6 +163,8 @@ class PacedWorld:
     # ---- in the world's thread ----
 
     def _live(self) -> None:
+        with contextlib.suppress(OSError):  # an ordinary user is not given it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         try:
             while not self._closing and self._failure is None:
                 due_ns = self._due_ns()
