@@ -43,7 +43,7 @@ MAX_UNTAKEN: Final = 8
 """Messages of one peer that wait for the state machine; its stream is read no further till then."""
 _SLACK_BYTES: Final = 1024
 _GRACE_S: Final = 0.5
-_PROVEN_S: Final = 5.0
+_PROVEN_S: Final = 1.0
 """A link that held so long was no mistake: after it the pauses start from the shortest again."""
 
 
@@ -195,6 +195,13 @@ class Exchange:
             link.ended.set()
         if self._server is not None:
             await self._server.stop(_GRACE_S)
+        # gRPC has tasks of its own, which complain when their loop ends before them.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            _, unfinished = await asyncio.wait(others, timeout=_GRACE_S)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
 
     # Links
 
