@@ -11,6 +11,9 @@
 
 enum { KEY_MARK_ADDRESS = 50 };
 
+/* In place of the magic's first byte while a record is being replaced. */
+enum { UNDER_WAY = 0 };
+
 static_assert(sizeof(struct provisioning) == 50, "EEPROM map");
 
 static bool values_in_range(const struct provisioning *record) {
@@ -81,16 +84,17 @@ static bool is_blank(const provisioning *record) {
 static uint8_t part_with_held_key(const uint8_t next_key[16]) {
   provisioning held;
   uint8_t fault = provisioning_load(&held);
-  if (is_blank(&held)) return PROVISIONING_STORED;
+  /* Where a store was cut short, the key in place was never used, or is marked. */
+  if (is_blank(&held) || held.magic[0] == UNDER_WAY) return PROVISIONING_STORED;
   if (fault == FAULT_PROVISIONING_CRC || fault == FAULT_PROVISIONING_VERSION) return PROVISIONING_EPOCHS_LOST;
   if (is_same_key(held.key, next_key)) return PROVISIONING_KEY_USED;
-  /* No record: a stranger's EEPROM, or a store cut short, which has marked the key already. */
+  /* A stranger's EEPROM, or one whose first byte was torn: then its key is marked. */
   if (fault == FAULT_PROVISIONING_MAGIC) return PROVISIONING_STORED;
   return give_up(held.key) ? PROVISIONING_STORED : PROVISIONING_NOT_KEPT;
 }
 
 uint8_t provisioning_store(const struct provisioning *record) {
-  const uint8_t under_way = 0;
+  const uint8_t under_way = UNDER_WAY;
   const uint8_t *bytes = (const uint8_t *)record;
   if (is_given_up(record->key)) return PROVISIONING_KEY_USED;
   bool anew = !epoch_is_known();
