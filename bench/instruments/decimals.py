@@ -32,7 +32,7 @@ def decimal_text(value: int, places: int) -> str:
 
 
 def scientific_text(numerator: int, denominator: int, digits: int) -> str:
-    """Write a fraction as NR3 (IEEE 488.2, 8.7.4) with so many digits: (1, 8, 3) is "1.25E-01"."""
+    """Write a fraction as NR3 (IEEE 488.2, 8.7.4) with so many digits: (1, 8, 3) is "1.25E-1"."""
     quotient = Context(prec=digits, rounding=ROUND_HALF_EVEN).divide(Decimal(numerator), Decimal(denominator))
     return f"{quotient:.{digits - 1}E}" if quotient else f"{0:.{digits - 1}E}"
 

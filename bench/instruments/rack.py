@@ -1,8 +1,8 @@
 """The instruments of a rig, opened: what the [instruments] tables of a rig file become.
 
 A real instrument is a VISA resource. An emulated one is a model behind a SCPI port of the loopback, opened by
-PyVISA all the same, so that drivers, time-outs and errors are those of a real one. An emulated supply feeds the
-boards of the rig: their currents make its current, and their power goes with its output.
+PyVISA all the same, so that drivers, time-outs and errors are those of a real one. An emulated supply feeds
+the boards of the rig: their currents make its current, and their power goes with its output.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import queue
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from bench.instruments.attenuator import open_attenuator
@@ -42,7 +43,7 @@ ATTENUATOR: Final = "instruments.attenuator"
 
 
 class RackError(ValueError):
-    """Instruments that cannot be put together as the rig file says; the message names the table and the mend."""
+    """Instruments that cannot be put together as the rig file says; the message names table and mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ def check_plan(plan: RackPlan) -> None:
 
 
 def survey(plan: RackPlan) -> tuple[Found | InstrumentError, ...]:
-    """Ask every real instrument who it is and change nothing: what `bench doctor` tells."""
+    """Ask every real instrument who it is, and set nothing: what `bench doctor` tells."""
     told: dict[str, Found | InstrumentError] = {}
     for supply in plan.supplies:
         if supply.kind == "real" and supply.resource not in told:
@@ -253,11 +254,9 @@ def survey(plan: RackPlan) -> tuple[Found | InstrumentError, ...]:
         told[plan.power_meter.resource] = _asked(POWER_METER, plan.power_meter, identify_power_meter)
     for attenuator in plan.attenuators:
         if attenuator.kind == "real":
-            told[attenuator.resource] = _asked(
-                f"{ATTENUATOR} of {attenuator.branch}",
-                attenuator,
-                lambda link, identity, dialect=attenuator.dialect: open_attenuator(link, identity, dialect),
-            )
+            seat = f"{ATTENUATOR} of {attenuator.branch}"
+            identified = partial(open_attenuator, dialect=attenuator.dialect)
+            told[attenuator.resource] = _asked(seat, attenuator, identified)
     return tuple(told.values())
 
 

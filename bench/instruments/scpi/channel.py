@@ -148,6 +148,11 @@ class SupplyChannel:
     # What is measured
 
     @property
+    def now_ns(self) -> int:
+        """The time up to which all is known."""
+        return self._now_ns
+
+    @property
     def voltage_uv(self) -> int:
         """Voltage at the terminals."""
         return self._terminal_uv
@@ -180,9 +185,6 @@ class SupplyChannel:
         while self._now_ns < now_ns:
             due_ns = min((at_ns for at_ns in self._crossings_ns() if at_ns > self._now_ns), default=now_ns)
             step_fc += self._pass(min(due_ns, now_ns), drawn, span_ns)
-        self._history.append((now_ns, self.charge_fc))
-        while len(self._history) > 2 and self._history[1][0] <= now_ns - WINDOW_NS:
-            self._history.popleft()
         if self._is_on and self.over_current.trips(step_fc // span_ns):
             self._is_on = False
             self._retarget()
@@ -208,6 +210,9 @@ class SupplyChannel:
         self._terminal_uv = open_uv
         self.charge_fc += flowed_fc
         self.energy_zj += flowed_fc * mean_uv
+        self._history.append((until_ns, self.charge_fc))
+        while len(self._history) > 2 and self._history[1][0] <= until_ns - WINDOW_NS:
+            self._history.popleft()
         if self._is_on and self.over_voltage.trips(open_uv):
             self._is_on = False
             self._retarget()

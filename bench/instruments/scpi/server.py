@@ -28,7 +28,7 @@ TICK_NS: Final = 5_000_000
 MOST_CLIENTS: Final = 8
 """Connections an instrument keeps; further ones are closed at once."""
 
-_MOST_UNSENT: Final = 1 << 20
+_MOST_UNSENT: Final = 1 << 16
 """Bytes of answers that wait for a client who does not read them; more, and it is dropped."""
 
 
@@ -122,6 +122,7 @@ class ScpiServer:
             return
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_UNSENT)
         client = _Client(port.instrument, connection)
         port.clients.add(client)
         self._selector.register(connection, selectors.EVENT_READ, client)
