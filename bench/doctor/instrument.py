@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.doctor.finding import Finding, missing, present
+from bench.doctor.inquiry import Inquiry
 from bench.instruments.rack import Found, RackPlan, survey
 from bench.instruments.visa import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def instrument_inquiries(plan: RackPlan) -> list[Inquiry]:
+    """What there is to find out about the real instruments of a rig; emulated ones come with the bench."""
+    return [Inquiry("instruments (real)", partial(instrument_findings, one)) for one in one_by_one(plan)]
 
 
 def one_by_one(plan: RackPlan) -> Iterator[RackPlan]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.doctor.finding import State
-from bench.doctor.instrument import instrument_findings, one_by_one
+from bench.doctor.inquiry import ask as ask_all
+from bench.doctor.instrument import instrument_inquiries
 from bench.instruments.rack import AttenuatorPlan, PowerMeterPlan, RackPlan, SupplyPlan
 from bench.instruments.scpi.channel import SupplyChannel
 from bench.instruments.scpi.power_meter import PowerMeterInstrument
@@ -29,7 +30,7 @@ def resources() -> Iterator[dict[str, str]]:
 
 
 def ask(plan: RackPlan) -> list[Finding]:
-    return [finding for one in one_by_one(plan) for finding in instrument_findings(one)]
+    return ask_all(instrument_inquiries(plan))
 
 
 def supply_at(resource: str, channel: int = 1, identity: str = "") -> SupplyPlan:
@@ -77,4 +78,4 @@ def test_emulated_instruments_need_no_look() -> None:
         PowerMeterPlan("emulated"),
         (AttenuatorPlan("emulated", "east"),),
     )
-    assert list(one_by_one(plan)) == []
+    assert ask(plan) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -149,7 +150,7 @@ def _endpoint(endpoint: str) -> Finding:
 
 
 def _look(demands: Demands, shell: Shell) -> Iterator[Finding]:
-    facts = parse_facts(shell.run("sh -s", script_for(demands.devices)).output)
+    facts = parse_facts(shell.run(f"sh -c {shlex.quote(script_for(demands.devices))}").output)
     date = shell.run(DATE)
     yield from fact_findings(facts, demands)
     yield clock_finding(date.output, date.began_at_s, date.ended_at_s, facts.get("synchronized", ""))

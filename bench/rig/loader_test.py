@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import base64
+import hashlib
+import ipaddress
+import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.rig.loader import load_rig
+from bench.rig.model import TABLES, Login
 from bench.rig.problem import RigError
 
 RIGS = Path(__file__).parents[2] / "rigs"
@@ -32,6 +39,51 @@ def written(folder: Path, text: str | bytes = RIG) -> Path:
 @pytest.mark.parametrize("path", sorted(RIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_rig_of_the_project_loads(path: Path) -> None:
     assert load_rig(path).branches
+
+
+def document(name: str) -> dict[str, Any]:
+    return tomllib.loads((RIGS / name).read_text(encoding="utf-8"))
+
+
+def test_the_mixed_rig_is_the_emulated_one_with_another_pi() -> None:
+    emulated, mixed = document("emulated.toml"), document("mixed.toml")
+    assert mixed["branch"][0].pop("pi") != emulated["branch"][0].pop("pi")
+    assert mixed.pop("rig") != emulated.pop("rig")
+    assert mixed == emulated
+
+
+NOT_OF_A_LAB = {
+    "branch.sensors": {"columns", "units"},  # of the data set
+    "branch.uno": {"count", "clock_ppm"},
+    "branch.radio": {"path_loss_db"},
+    "branch.radio.burst": {"outage_enter", "outage_leave"},
+    "branch.pi": {"card_writes_per_s", "bench_line"},  # of an emulated Pi and of a mixed rig
+}
+"""Keys that real hardware has no use for."""
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_lab_shows_every_key_that_a_lab_may_need(table: str) -> None:
+    lab = (RIGS / "lab.toml").read_text(encoding="utf-8")
+    needed = set(TABLES[table].model_fields) - NOT_OF_A_LAB.get(table, set())
+    assert {key for key in needed if not re.search(rf"\b{key}\b( = |[].])", lab)} == set()
+
+
+def test_examples_are_nobodys() -> None:
+    """Names are of RFC 2606, addresses of RFC 5737, and host keys have no private half that anybody knows."""
+    logins: list[Login] = []
+    for name in ("lab.toml", "mixed.toml"):
+        rig = load_rig(RIGS / name)
+        logins += [branch.pi.login for branch in rig.branches if branch.pi.login is not None]
+        logins += [rig.server.login] if rig.server.login is not None else []
+        for host in re.findall(r"\d+\.\d+\.\d+\.\d+", (RIGS / name).read_text(encoding="utf-8")):
+            assert ipaddress.ip_address(host) in ipaddress.ip_network("192.0.2.0/24")
+    assert len(logins) == 3
+    for login in logins:
+        assert login.host.endswith(".example")
+        kind, encoded = login.host_key.split()
+        octets = hashlib.sha256(login.host.encode()).digest()
+        assert base64.b64decode(encoded) == b"\0\0\0\x0b" + kind.encode() + b"\0\0\0\x20" + octets
 
 
 def test_paths_are_relative_to_the_rig_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
