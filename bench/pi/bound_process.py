@@ -23,7 +23,9 @@ _starter = ThreadPoolExecutor(1, thread_name_prefix="starter of processes")
 
 
 class BoundProcess:
-    """A running process; `log` gets what it prints to standard output and error, appended."""
+    """A running process; `log` gets what it prints, appended: all of it, or only errors where `output` gets
+    the rest.
+    """
 
     def __init__(
         self,
@@ -31,21 +33,20 @@ class BoundProcess:
         argv: Sequence[str],
         log: Path,
         environment: Mapping[str, str] | None = None,
-        folder: Path | None = None,
+        output: Path | None = None,
     ) -> None:
         self.seat = seat
         self.log = log
         command = ["setpriv", "--pdeathsig", "KILL", "--", *argv]
-        with log.open("ab") as output:
+        with log.open("ab") as errors, (output or log).open("ab") as printed:
             try:
                 self._process = _starter.submit(
                     subprocess.Popen,
                     command,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
+                    stdout=printed,
+                    stderr=errors,
                     env={**os.environ, **(environment or {})},
-                    cwd=folder,
                     start_new_session=True,
                 ).result()
             except FileNotFoundError as error:

@@ -154,6 +154,25 @@ class Relay:
         """End a cut on demand."""
         self._ask(self._mend_in_loop)
 
+    def begin(self, plan: RelayPlan, stream: Stream, zero_ns: int) -> RelayAccount:
+        """Begin anew, as for another trial: a new plan, stream and zero, and all counts from 0.
+
+        A cut on demand is mended, what is under way is dropped. Returns the account of what was before.
+        """
+
+        def turn() -> RelayAccount:
+            self._mend_in_loop()
+            self._up.drop_under_way(None)
+            self._down.drop_under_way(None)
+            account = self._account_in_loop()
+            self._zero_ns = zero_ns
+            self._cuts, self._roamings, self._refused = [], 0, 0
+            self._up = _Direction(plan.up, stream.child("up"), self)
+            self._down = _Direction(plan.down, stream.child("down"), self)
+            return account
+
+        return self._ask(turn)
+
     @property
     def is_cut(self) -> bool:
         """Whether a cut on demand lasts."""

@@ -64,14 +64,12 @@ class PeerStatus:
     sent_octets: int
 
 
-def setconf_text(interface: Interface) -> str:
-    """The configuration for ``wg setconf``. It holds secrets."""
-    return _text(interface, ())
-
-
 def quick_text(interface: Interface) -> str:
-    """The configuration for ``wg-quick``, which sets address and MTU, too. It holds secrets."""
-    return _text(interface, (f"Address = {interface.address}", f"MTU = {MTU}"))
+    """The configuration for ``wg-quick``, which sets address, MTU and routes, too. It holds secrets."""
+    lines = _interface_lines(interface, (f"Address = {interface.address}", f"MTU = {MTU}"))
+    for peer in interface.peers:
+        lines += ["", *_peer_lines(peer)]
+    return _joined(lines)
 
 
 def parse_dump(text: str) -> tuple[PeerStatus, ...]:
@@ -144,6 +142,10 @@ class Tunnel:
 
     def status(self) -> tuple[PeerStatus, ...]:
         """What WireGuard says of each peer."""
+        if not self.is_running:
+            raise InfrastructureError(
+                self.seat, "wireguard-go has ended", "start the VPN again", retry_helps=True
+            )
         return parse_dump(self._namespace.run(["wg", "show", self.name, "dump"]))
 
     def wait_for_handshake(self, peer: PublicKey, deadline_s: float, newer_than_s: int = 0) -> PeerStatus:
@@ -205,17 +207,25 @@ class Tunnel:
             return False
         return True
 
+    def add_peer(self, peer: Peer) -> None:
+        """Let one more peer use the tunnel; the others do not notice."""
+        self._apply("addconf", _peer_lines(peer))
+        for allowed in peer.allowed:
+            self._namespace.ip("route", "replace", allowed, "dev", self.name)
+
     def _configure(self, interface: Interface) -> None:
-        namespace = self._namespace
+        self._apply("setconf", _interface_lines(interface, ()))
+        self._namespace.ip("addr", "add", interface.address, "dev", self.name)
+        self._namespace.ip("link", "set", self.name, "mtu", str(MTU), "up")
+        for peer in interface.peers:
+            self.add_peer(peer)
+
+    def _apply(self, verb: str, lines: Sequence[str]) -> None:
+        """Have `wg` read lines from a file that no other user can."""
         with tempfile.TemporaryDirectory(prefix="dag-bench-") as folder:
             path = Path(folder) / "tunnel.conf"
-            write_private(path, setconf_text(interface).encode())
-            namespace.run(["wg", "setconf", self.name, str(path)])
-        namespace.ip("addr", "add", interface.address, "dev", self.name)
-        namespace.ip("link", "set", self.name, "mtu", str(MTU), "up")
-        for peer in interface.peers:
-            for allowed in peer.allowed:
-                namespace.ip("route", "replace", allowed, "dev", self.name)
+            write_private(path, _joined(lines).encode())
+            self._namespace.run(["wg", verb, self.name, str(path)])
 
 
 def no_handshake(seat: str, peer: PublicKey, deadline_s: float) -> InfrastructureError:
@@ -228,22 +238,28 @@ def no_handshake(seat: str, peer: PublicKey, deadline_s: float) -> Infrastructur
     )
 
 
-def _text(interface: Interface, more: Sequence[str]) -> str:
+def _interface_lines(interface: Interface, more: Sequence[str]) -> list[str]:
     lines = ["[Interface]", f"PrivateKey = {interface.private_key.reveal()}", *more]
     if interface.listen_port is not None:
         lines.append(f"ListenPort = {interface.listen_port}")
-    for peer in interface.peers:
-        lines += [
-            "",
-            "[Peer]",
-            f"PublicKey = {peer.public_key}",
-            f"PresharedKey = {peer.preshared_key.reveal()}",
-            f"AllowedIPs = {', '.join(peer.allowed)}",
-        ]
-        if peer.endpoint is not None:
-            lines.append(f"Endpoint = {peer.endpoint}")
-        if peer.keepalive_s is not None:
-            lines.append(f"PersistentKeepalive = {peer.keepalive_s}")
+    return lines
+
+
+def _peer_lines(peer: Peer) -> list[str]:
+    lines = [
+        "[Peer]",
+        f"PublicKey = {peer.public_key}",
+        f"PresharedKey = {peer.preshared_key.reveal()}",
+        f"AllowedIPs = {', '.join(peer.allowed)}",
+    ]
+    if peer.endpoint is not None:
+        lines.append(f"Endpoint = {peer.endpoint}")
+    if peer.keepalive_s is not None:
+        lines.append(f"PersistentKeepalive = {peer.keepalive_s}")
+    return lines
+
+
+def _joined(lines: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
