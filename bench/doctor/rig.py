@@ -21,7 +21,7 @@ from bench.doctor.host_facts import (
 )
 from bench.doctor.inquiry import Inquiry, ask
 from bench.doctor.network import UnreachableError, addresses_of
-from bench.doctor.serial_port import far_finding, is_far, near_findings
+from bench.doctor.serial_port import far_finding, is_far, near_finding
 from bench.rig.loader import load_rig
 from bench.rig.problem import RigError
 
@@ -76,19 +76,14 @@ def _real_unos(branch: Branch) -> list[Inquiry]:
     if branch.uno.kind != "real":
         return []
     seat = f"Unos of {branch.name} (real)"
-    near = [port for port in branch.uno.ports if not is_far(port)]
-
-    def here() -> Iterator[Finding]:
-        yield look_for(AVRDUDE)
-        yield from near_findings(near)
-
-    def far(port: str) -> Iterator[Finding]:
-        yield far_finding(port)
-
     return [
-        Inquiry(seat, here),
-        *(Inquiry(seat, partial(far, port)) for port in branch.uno.ports if is_far(port)),
+        Inquiry(seat, lambda: [look_for(AVRDUDE)]),
+        *(Inquiry(seat, partial(_port, port)) for port in branch.uno.ports),
     ]
+
+
+def _port(port: str) -> list[Finding]:
+    return [far_finding(port) if is_far(port) else near_finding(port)]
 
 
 def _emulated_pis(branches: Sequence[Branch]) -> list[Inquiry]:
@@ -107,16 +102,8 @@ def _real_pi(branch: Branch, *, vpn: bool) -> list[Inquiry]:
     demands = Demands(PI_MACHINE, vpn, radio_devices(pi))
     inquiries = [Inquiry(seat, partial(host_findings, pi.login, partial(_look, demands)))]
     if pi.bench_line is not None:
-        line = pi.bench_line
-        inquiries.append(Inquiry(f"line to the Pi of {branch.name}", partial(_line, line)))
+        inquiries.append(Inquiry(f"line to the Pi of {branch.name}", partial(_port, pi.bench_line)))
     return inquiries
-
-
-def _line(port: str) -> Iterator[Finding]:
-    if is_far(port):
-        yield far_finding(port)
-    else:
-        yield from near_findings([port])
 
 
 def _server(server: Server) -> list[Inquiry]:

@@ -6,14 +6,10 @@ has to be connected to; what serves it may reset its board then.
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import stat
 import time
-from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -22,10 +18,12 @@ from serial.tools.list_ports import comports
 
 from bench.doctor.finding import Finding, missing, present
 from bench.doctor.network import UnreachableError, connect
+from bench.rig.infrastructure import InfrastructureError
+from bench.uno.serial_port import check_port, is_path
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
 FAR_SCHEMES: Final = ("rfc2217", "socket")
 """Serial ports that another machine serves."""
@@ -41,32 +39,14 @@ _REPLY_WITHIN_S: Final = 5.0
 _IAC, _WILL, _DO, _DONT, _COM_PORT_OPTION = 255, 251, 253, 254, 44
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A process that has a port open or locked."""
-
-    pid: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} ({self.name})"
-
-
 def is_far(port: str) -> bool:
     """Whether a port is served by another machine, over the network."""
     return urlsplit(port).scheme in FAR_SCHEMES
 
 
-def near_findings(ports: Sequence[str]) -> Iterator[Finding]:
-    """Look at ports of this machine, one finding for each."""
-    holders = holders_of_devices()
-    for port in ports:
-        yield near_finding(port, holders)
-
-
-def near_finding(port: str, holders: Mapping[int, Sequence[Holder]]) -> Finding:
-    """Look at one port of this machine; `holders` are the processes that have a device open, by number."""
-    if "://" in port:
+def near_finding(port: str) -> Finding:
+    """Look at a port of this machine."""
+    if not is_path(port):
         return missing(
             port,
             "no port that a board can be at",
@@ -75,17 +55,19 @@ def near_finding(port: str, holders: Mapping[int, Sequence[Holder]]) -> Finding:
     path = Path(port)
     try:
         status = path.stat()
+        if not (stat.S_ISCHR(status.st_mode) and is_serial(status.st_rdev)):
+            return missing(port, "there, but no serial port", "name the port that the board is at")
+        check_port(port, port)
+        locked_by = sorted(set(lock_holders(path, status)))
     except FileNotFoundError:
         return missing(port, f"not there; {_ports_here()}", "plug it in, or name the port that it is at")
     except OSError as error:
         return missing(port, f"cannot be looked at: {error.strerror}", "check the path")
-    if not (stat.S_ISCHR(status.st_mode) and is_serial(status.st_rdev)):
-        return missing(port, "there, but no serial port", "name the port that the board is at")
-    if not os.access(path, os.R_OK | os.W_OK):
-        return missing(port, f"user {_user()} may not open it ({_owner(status)})", _permission_mend(status))
-    busy = [str(holder) for holder in (*holders.get(status.st_rdev, ()), *lock_holders(path, status))]
-    if busy:
-        return missing(port, f"busy: held by {', '.join(dict.fromkeys(busy))}", "end that program")
+    except InfrastructureError as error:
+        return missing(port, error.what, error.mend)
+    if locked_by:
+        told = ", ".join(f"{process_name(pid)} (process {pid})" for pid in locked_by)
+        return missing(port, f"locked by {told}", "end that first")
     target = path.resolve()
     return present(port, "free" if target == path else f"free ({target})")
 
@@ -130,40 +112,27 @@ def is_serial(device_number: int) -> bool:
     return False
 
 
-def holders_of_devices() -> dict[int, list[Holder]]:
-    """The processes that have a character device open, by its number; those of others root alone sees."""
-    holders: defaultdict[int, list[Holder]] = defaultdict(list)
-    for folder in _PROCESSES.glob("[0-9]*"):
-        numbers = set()
-        # A process may end, or belong to somebody else.
-        with suppress(OSError):
-            for descriptor in (folder / "fd").iterdir():
-                with suppress(OSError):
-                    status = descriptor.stat()
-                    if stat.S_ISCHR(status.st_mode):
-                        numbers.add(status.st_rdev)
-        for number in numbers:
-            holders[number].append(Holder(int(folder.name), _name(int(folder.name))))
-    return dict(holders)
+def lock_holders(path: Path, status: os.stat_result) -> Iterator[int]:
+    """The processes that have locked a port: by flock(2), as pyserial does, or by a lock file.
 
-
-def lock_holders(path: Path, status: os.stat_result) -> Iterator[Holder]:
-    """Who has locked a port: by flock(2), as pyserial does and everybody may see, or by a lock file."""
+    Locks of other users show where their open files do not.
+    """
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with suppress(OSError):
         for line in _LOCKS.read_text(encoding="ascii").splitlines():
             # proc_locks: the fifth word is the process, the sixth is device and inode.
             fields = line.split()
             if len(fields) >= 6 and fields[5] == place and fields[4].isdecimal():
-                yield Holder(int(fields[4]), _name(int(fields[4])))
+                yield int(fields[4])
     # The Filesystem Hierarchy Standard, 5.9: the holder's process id as ten characters.
     with suppress(OSError, ValueError):
         pid = int((_LOCK_FILES / f"LCK..{path.resolve().name}").read_text(encoding="ascii"))
         if (_PROCESSES / str(pid)).exists():
-            yield Holder(pid, _name(pid))
+            yield pid
 
 
-def _name(pid: int) -> str:
+def process_name(pid: int) -> str:
+    """The name of a process, for a person."""
     try:
         return (_PROCESSES / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -173,36 +142,6 @@ def _name(pid: int) -> str:
 def _ports_here() -> str:
     ports = sorted(f"{port.device} ({port.description})" for port in comports() if port.vid is not None)
     return f"this machine has {', '.join(ports)}" if ports else "this machine has no USB serial port"
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
-
-
-def _group(status: os.stat_result) -> str:
-    try:
-        return grp.getgrgid(status.st_gid).gr_name
-    except KeyError:
-        return str(status.st_gid)
-
-
-def _owner(status: os.stat_result) -> str:
-    return f"{stat.filemode(status.st_mode)[1:]}, group {_group(status)}"
-
-
-def _permission_mend(status: os.stat_result) -> str:
-    wanted = stat.S_IRGRP | stat.S_IWGRP
-    group = _group(status)
-    if status.st_gid == 0 or status.st_mode & wanted != wanted:
-        # Debian's udev gives serial ports to dialout with mode 0660.
-        return f"give it to dialout by a udev rule, usermod -aG dialout {_user()}, and log in again"
-    with suppress(KeyError):
-        if _user() in grp.getgrnam(group).gr_mem:
-            return f"{_user()} is in the group {group} since the last login: log in again"
-    return f"usermod -aG {group} {_user()}, and log in again"
 
 
 def _rfc2217_finding(port: str, connection: socket.socket) -> Finding:
