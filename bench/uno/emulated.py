@@ -1,7 +1,7 @@
 """The emulated seat of an Uno: the virtual seat's chip, paced to the wall clock, on a board as a lab has it.
 
-`EmulatedBoard` is what lies on the desk and outlives power and trials; `EmulatedUno` is its chip from power-on
-to power-off, an actor of the paced world.
+`EmulatedBoard` is what lies on the desk and outlives power and trials; `EmulatedUno` is its chip from
+power-on to power-off, an actor of the paced world.
 """
 
 import os
@@ -212,8 +212,8 @@ def _shifted(segments: Sequence[AnalogSegment], shift_cycles: int) -> list[Analo
 class EmulatedBoard:
     """An Uno on the desk: its chip's memory, its boot loader, and its serial port at a path that stays.
 
-    With a `directory`, memory is read from there and written back at every power-off. The files can be read by
-    their owner alone, since the EEPROM holds the board's key.
+    With a `directory`, memory is read from there and written back at every power-off. The files can be read
+    by their owner alone, since the EEPROM holds the board's key.
     """
 
     def __init__(self, name: str, directory: Path | None = None, boot_loader: bytes | None = None) -> None:
@@ -245,6 +245,11 @@ class EmulatedBoard:
             world = self._world
             world.call(lambda: line.attach(world, self))
         return line.url
+
+    @property
+    def dtr(self) -> bool:
+        """Whether a host asserts DTR at one of its ports."""
+        return self._asserting > 0
 
     @property
     def memory(self) -> BoardMemory:

@@ -1,8 +1,8 @@
 """The serial ports of an emulated Uno: what its USB interface, an ATmega16U2 on a real board, shows a host.
 
 The interface passes bytes on as they come; what nobody reads is lost. Its DTR output goes through 100 nF to
-RESET, so that the chip is reset whenever DTR is asserted (schematic of the Uno R3). All of this happens in the
-world's thread.
+RESET, so that the chip is reset whenever DTR is asserted (schematic of the Uno R3). All of this happens in
+the world's thread.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ import socket
 import struct
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Final, Literal, Protocol
 
 import serial
@@ -70,12 +71,12 @@ class _OpenCloseWatch:
         if watch < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
 
-    def events(self) -> Iterator[bool]:
+    def take(self) -> list[bool]:
         """What happened since: True for an opening, False for a closing. Equal ones in a row may be one."""
         with contextlib.suppress(BlockingIOError):
             data = os.read(self.descriptor, 64 * _EVENT.size)
-            for _, mask, _, _ in _EVENT.iter_unpack(data):
-                yield bool(mask & _IN_OPEN)
+            return [bool(mask & _IN_OPEN) for _, mask, _, _ in _EVENT.iter_unpack(data)]
+        return []
 
     def close(self) -> None:
         """Watch no more."""
@@ -92,7 +93,7 @@ class PseudoTerminal:
         os.close(slave)
         os.set_blocking(self._master, False)
         self._watch = _OpenCloseWatch(self.path)
-        self._holders = 0
+        self._is_open = False
         self._world: PacedWorld | None = None
         self._interface: UsbInterface | None = None
 
@@ -106,19 +107,23 @@ class PseudoTerminal:
         self._world, self._interface = world, interface
         world.attach(self._watch.descriptor, self._opened_or_closed)
         self._forget_input()
-        self._opened_or_closed()
+        while self._watch.take():
+            pass
+        if not self._has_hung_up():
+            self._set_open(True)
 
     def detach(self) -> None:
         """The device stays, but nobody is at its other end."""
         if self._world is None:
             return
-        self._hold(0)
+        if self._is_open:
+            self._set_open(False)
         self._world.detach(self._watch.descriptor)
         self._world = self._interface = None
 
     def send(self, data: bytes) -> None:
         """Bytes for whoever has it open."""
-        if self._holders:
+        if self._is_open:
             with contextlib.suppress(BlockingIOError):
                 os.write(self._master, data)
 
@@ -129,29 +134,37 @@ class PseudoTerminal:
         os.close(self._master)
 
     def _opened_or_closed(self) -> None:
-        for opened in self._watch.events():
-            self._hold(self._holders + 1 if opened else max(0, self._holders - 1))
-        if self._has_hung_up():
-            self._hold(0)
-        else:
-            self._hold(max(1, self._holders))
+        events: list[bool] = []
+        while news := self._watch.take():
+            events += news
+            is_open = not self._has_hung_up()
+        if not events:
+            return
+        # Nobody tells who it was: a closing with an opening behind it is taken for one that opens again.
+        was_open = self._is_open
+        opened = any(events) if not was_open else any(b and not a for a, b in pairwise(events))
+        if was_open and (opened or not is_open):
+            self._set_open(False)
+        if opened and not self._is_open:
+            self._set_open(True)
+        if self._is_open and not is_open:
+            self._set_open(False)
 
     def _has_hung_up(self) -> bool:
         poll = select.poll()
         poll.register(self._master, select.POLLIN)
         return any(event & select.POLLHUP for _, event in poll.poll(0))
 
-    def _hold(self, holders: int) -> None:
+    def _set_open(self, is_open: bool) -> None:
         assert self._world is not None
         assert self._interface is not None
-        before, self._holders = self._holders, holders
-        if holders and not before:
+        self._is_open = is_open
+        if is_open:
             self._world.attach(self._master, self._read)
-            self._interface.set_dtr(True)
-        elif before and not holders:
+        else:
             self._world.detach(self._master)
-            self._interface.set_dtr(False)
             termios.tcflush(self._master, termios.TCIOFLUSH)  # what was not read is not for the next one
+        self._interface.set_dtr(is_open)
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):  # EIO: closed by now, as the watch is about to tell

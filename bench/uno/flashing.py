@@ -16,7 +16,7 @@ _TIMEOUT_S: Final = 120
 _TOLD_LINES: Final = 4
 _SILENT: Final = ("not in sync", "not responding", "unable to open programmer", "read error", "timeout")
 _DIFFERENT: Final = ("verification mismatch", "verification error")
-"""Of the messages of avrdude 7 and 6, those that tell that the board does not talk, and that its flash differs."""
+"""Of avrdude's messages (7 and 6), those that tell that no board talks, and that its flash is another."""
 
 
 class FlashingError(InfrastructureError):

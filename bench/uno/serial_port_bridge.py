@@ -19,7 +19,7 @@ _DTR_LOW_S: Final = 0.05
 
 @contextmanager
 def bridged(seat: str, url: str) -> Iterator[str]:
-    """Reset the board by DTR and give the path of a pty that carries its bytes. Raises InfrastructureError."""
+    """Reset the board by DTR; the path is that of a pty with its bytes. Raises InfrastructureError."""
     port = open_serial(seat, url)
     master, slave = os.openpty()
     ended = threading.Event()
