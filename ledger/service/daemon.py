@@ -100,6 +100,10 @@ def run_server(config: ServerConfig) -> None:
 
 
 def _member(config: NodeConfig) -> _Member:
+    if config.store.is_dir():
+        raise ConfigError(
+            f"{config.file}: key store: it is a folder, {config.store}; give the path of a file in it"
+        )
     key = load_key(config.signing_key)
     return _Member(key, load_registry(config.registry, key))
 

@@ -188,16 +188,16 @@ def test_a_message_over_the_limit_ends_the_link_and_nothing_more() -> None:
     with running(serving):
         calling = caller("east", here, serving.port)
         with running(calling):
-            there.wait_for_message(PeerUp("east"))
+            here.wait_for_message(PeerUp("server"))
             calling.send("server", bytes(MAX_MESSAGE_BYTES + 2048))
-            there.wait_for_message(PeerUp("east"), 2)
+            here.wait_for_message(PeerUp("server"), 2)
             calling.send("server", b"fits")
             there.wait_for_message(FromPeer("east", b"fits"))
     assert not any(len(m.payload) > MAX_MESSAGE_BYTES for m in there.messages if isinstance(m, FromPeer))
 
 
-def test_a_receiver_over_whose_head_it_gets_is_protected_by_its_own_limit() -> None:
-    """A stranger to this program, without limits of its own."""
+def test_a_sender_without_limits_meets_the_receivers() -> None:
+    """Another program in the place of the gateway's."""
     there = Received()
     serving = server(there, "east")
 
