@@ -8,6 +8,7 @@ the nominal supply voltage.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -73,10 +74,11 @@ UNO_CYCLE_NS_TIMES_2: Final = 125
 class UnoPart:
     """An Uno: its board for as long as it is on, its core by what the core did.
 
-    `usage` gives the core's counters at the time of asking; when they fall, the core was switched off and on.
+    `usage` gives the core's counters at the time of asking, None while it has no power; when they fall, it
+    was switched off and on.
     """
 
-    def __init__(self, usage: Callable[[], CoreUsage], from_ns: int = 0) -> None:
+    def __init__(self, usage: Callable[[], CoreUsage | None], from_ns: int = 0) -> None:
         self._usage = usage
         self._from_ns = from_ns
         self._last = CoreUsage(0, 0, 0)
@@ -84,9 +86,13 @@ class UnoPart:
 
     def charge_fc(self, until_ns: int) -> int:
         """Charge until now."""
-        usage, last = self._usage(), self._last
-        if usage.cycles < last.cycles:
-            last = CoreUsage(0, 0, 0)
+        usage = self._usage()
+        if usage is not None:
+            self._count(usage)
+        return (until_ns - self._from_ns) * UNO_BOARD_UA + self._core_fc_times_2 // 2
+
+    def _count(self, usage: CoreUsage) -> None:
+        last = self._last if usage.cycles >= self._last.cycles else CoreUsage(0, 0, 0)
         idle = usage.idle_cycles - last.idle_cycles
         power_down = usage.power_down_cycles - last.power_down_cycles
         active = usage.cycles - last.cycles - idle - power_down
@@ -94,7 +100,6 @@ class UnoPart:
         self._core_fc_times_2 += UNO_CYCLE_NS_TIMES_2 * (
             active * ATMEGA328P_ACTIVE_UA + idle * ATMEGA328P_IDLE_UA + power_down * ATMEGA328P_POWER_DOWN_UA
         )
-        return (until_ns - self._from_ns) * UNO_BOARD_UA + self._core_fc_times_2 // 2
 
 
 # The radio
@@ -142,6 +147,43 @@ def sx1278_current_ua(mode: Mode, power_cdbm: int = _BOOST_CDBM, *, boost: bool 
             amplitude = linear_power((power_cdbm - known_cdbm) // 2)
             return SX1278_SYNTHESIS_UA + (known_ua - SX1278_SYNTHESIS_UA) * amplitude // linear_power(0)
     return SX1278_RECEIVE_UA
+
+
+class RadioPart:
+    """An SX1278: its mode is sampled, while it rests or listens, and its packets are counted in full.
+
+    A packet on the air is far shorter than the time between two samples, so whoever sees it go out tells it
+    by `transmitted`, from any thread; it is drawn from the next time of asking on, for as long as it lasted.
+    """
+
+    def __init__(self, mode: Callable[[], Mode], from_ns: int = 0) -> None:
+        self._mode = mode
+        self._resting = Sampled(self._resting_ua, from_ns)
+        self._last_ns = from_ns
+        self._packets: deque[tuple[int, int]] = deque()
+        self._packets_fc = 0
+
+    def transmitted(self, duration_ns: int, power_cdbm: int, *, boost: bool = True) -> None:
+        """A packet went out."""
+        extra_ua = sx1278_current_ua(Mode.TRANSMIT, power_cdbm, boost=boost) - SX1278_STANDBY_UA
+        self._packets.append((duration_ns, extra_ua))
+
+    def charge_fc(self, until_ns: int) -> int:
+        """Charge until a time."""
+        left_ns = until_ns - self._last_ns
+        self._last_ns = until_ns
+        while left_ns > 0 and self._packets:
+            duration_ns, extra_ua = self._packets.popleft()
+            drawn_ns = min(left_ns, duration_ns)
+            self._packets_fc += drawn_ns * extra_ua
+            left_ns -= drawn_ns
+            if drawn_ns < duration_ns:
+                self._packets.appendleft((duration_ns - drawn_ns, extra_ua))
+        return self._resting.charge_fc(until_ns) + self._packets_fc
+
+    def _resting_ua(self, _t_ns: int) -> int:
+        mode = self._mode()
+        return SX1278_STANDBY_UA if mode is Mode.TRANSMIT else sx1278_current_ua(mode)
 
 
 HC12_CURRENT_UA: Final = {1: 3_600, 2: 80, 3: 16_000, 4: 16_000}

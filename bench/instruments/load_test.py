@@ -11,6 +11,7 @@ from bench.instruments.load import (
     CoreUsage,
     LoadModel,
     PiPart,
+    RadioPart,
     Sampled,
     SteppedCurrent,
     UnoPart,
@@ -113,6 +114,31 @@ def test_the_radio_sends_at_the_datasheets_current(
 def test_more_power_takes_more_current(power_cdbm: int) -> None:
     less, more = (sx1278_current_ua(Mode.TRANSMIT, power) for power in (power_cdbm, power_cdbm + 2))
     assert sx1278_current_ua(Mode.FREQUENCY_SYNTHESIS_TX) < less < more
+
+
+PACKETS = st.lists(st.tuples(st.integers(1, 2_000_000_000), st.integers(200, 2000)), max_size=8)
+
+
+@given(PACKETS, st.lists(st.integers(1, 10**9), max_size=20))
+def test_packets_count_in_full_however_seldom_one_looks(
+    packets: list[tuple[int, int]], waits_ns: list[int]
+) -> None:
+    part, at_ns = RadioPart(lambda: Mode.STANDBY), 0
+    for duration_ns, power_cdbm in packets:
+        part.transmitted(duration_ns, power_cdbm)
+    before_fc = 0
+    for wait_ns in waits_ns:
+        at_ns += wait_ns
+        charge_fc = part.charge_fc(at_ns)
+        # Never less than at rest, and never more at once than with the strongest packet on the air.
+        assert wait_ns * 1_600 <= charge_fc - before_fc <= wait_ns * 121_000
+        before_fc = charge_fc
+    at_ns += 10**11
+    on_air_fc = sum(
+        duration_ns * (sx1278_current_ua(Mode.TRANSMIT, power_cdbm) - 1_600)
+        for duration_ns, power_cdbm in packets
+    )
+    assert part.charge_fc(at_ns) == at_ns * 1_600 + on_air_fc
 
 
 def test_the_radio_rests_cheaper_than_it_listens() -> None:

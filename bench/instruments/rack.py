@@ -48,7 +48,11 @@ class RackError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SupplyPlan:
-    """One output of a supply: where it is, what it is set to, and the seats it feeds ("east/uno-1")."""
+    """One output of a supply: where it is, what it is set to, and the seats it feeds ("east/uno-1").
+
+    Of real instruments `resource` is any VISA resource, `identity` a text that *IDN? has to tell in place of
+    the models the driver knows, and `baud_rate` that of a serial one (None: 9600, as VISA has it).
+    """
 
     kind: Kind
     voltage_mv: int
@@ -57,6 +61,7 @@ class SupplyPlan:
     channel: int = 1
     resource: str = ""
     identity: str = ""
+    baud_rate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class PowerMeterPlan:
     channel: int = 1
     resource: str = ""
     identity: str = ""
+    baud_rate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,11 @@ class AttenuatorPlan:
     attenuation_cdb: int = 0
     resource: str = ""
     identity: str = ""
+    baud_rate: int | None = None
     dialect: str = "scpi"
+
+
+InstrumentPlan = SupplyPlan | PowerMeterPlan | AttenuatorPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,7 @@ class Rack:
         self._closing = closing
         self._power = power
         self._links: dict[str, VisaLink] = {}
+        self._server: ScpiServer | None = None
         self.supplies: tuple[PowerSupply, ...] = ()
         """The outputs, in the order of the plan."""
         self.power_meter: PowerMeter | None = None
@@ -137,7 +148,8 @@ class Rack:
     @property
     def power_failures(self) -> tuple[str, ...]:
         """Boards that could not be switched: for the report, and none when all is well."""
-        return self._power.failures
+        broken = () if self._server is None or self._server.failure is None else (self._server.failure,)
+        return (*self._power.failures, *(f"the emulated instruments ended: {error!r}" for error in broken))
 
     def close(self) -> None:
         """Close all connections, and end the emulated instruments."""
@@ -151,11 +163,11 @@ class Rack:
 
     def _open(self, loads: Mapping[str, Load], path_losses: Mapping[str, Callable[[int], None]]) -> None:
         emulated = _Emulated.of(self._plan, loads, path_losses, self._power)
-        server = self._closing.enter_context(ScpiServer(emulated.instruments))
+        server = self._server = self._closing.enter_context(ScpiServer(emulated.instruments))
         found = []
         supplies: list[PowerSupply] = []
         for plan in self._plan.supplies:
-            link = self._link(SUPPLY, plan.resource or server.resource_of(emulated.supply))
+            link = self._link(SUPPLY, plan, server.resource_of(emulated.supply))
             if not link.identification:
                 identify_supply(link, plan.identity)
             supply = ScpiSupply(link, plan.channel)
@@ -165,7 +177,7 @@ class Rack:
             found.append(Found(SUPPLY, plan.kind, link.resource, link.identification))
         self.supplies = tuple(supplies)
         if (meter := self._plan.power_meter) is not None:
-            link = self._link(POWER_METER, meter.resource or server.resource_of(emulated.meter), ERROR_QUERY)
+            link = self._link(POWER_METER, meter, server.resource_of(emulated.meter))
             identify_power_meter(link, meter.identity)
             # The emulated meter has one lead; the output it sits behind was chosen with it.
             self.power_meter = ScpiPowerMeter(link, meter.channel if meter.kind == "real" else 1)
@@ -173,9 +185,8 @@ class Rack:
         attenuators = {}
         for aerial in self._plan.attenuators:
             seat = f"{ATTENUATOR} of {aerial.branch}"
-            link = self._link(
-                seat, aerial.resource or server.resource_of(emulated.attenuators[aerial.branch])
-            )
+            model = emulated.attenuators.get(aerial.branch)
+            link = self._link(seat, aerial, "" if model is None else server.resource_of(model))
             attenuator = open_attenuator(link, aerial.identity, aerial.dialect)
             attenuator.set_attenuation_cdb(aerial.attenuation_cdb)
             attenuators[aerial.branch] = attenuator
@@ -183,11 +194,11 @@ class Rack:
         self.attenuators = attenuators
         self.found = tuple(dict.fromkeys(found))
 
-    def _link(self, seat: str, resource: str, error_query: str = "SYST:ERR?") -> VisaLink:
-        """The link to a resource: one for all outputs of a supply."""
+    def _link(self, seat: str, plan: InstrumentPlan, emulated: str) -> VisaLink:
+        """The link to an instrument: one for all outputs of a supply."""
+        resource = plan.resource or emulated
         if resource not in self._links:
-            link = VisaLink(seat, resource, error_query=error_query)
-            self._links[resource] = self._closing.enter_context(link)
+            self._links[resource] = self._closing.enter_context(_opened(seat, plan, resource))
         return self._links[resource]
 
 
@@ -216,7 +227,7 @@ def open_rack(
 
 def check_plan(plan: RackPlan) -> None:
     """Raises RackError for a plan that cannot be."""
-    tables: list[tuple[str, SupplyPlan | PowerMeterPlan | AttenuatorPlan]] = [
+    tables: list[tuple[str, InstrumentPlan]] = [
         *((SUPPLY, supply) for supply in plan.supplies),
         *((ATTENUATOR, attenuator) for attenuator in plan.attenuators),
     ]
@@ -260,14 +271,19 @@ def survey(plan: RackPlan) -> tuple[Found | InstrumentError, ...]:
     return tuple(told.values())
 
 
+def _opened(seat: str, plan: InstrumentPlan, resource: str) -> VisaLink:
+    if isinstance(plan, PowerMeterPlan):
+        return VisaLink(seat, resource, baud_rate=plan.baud_rate, error_query=ERROR_QUERY)
+    return VisaLink(seat, resource, baud_rate=plan.baud_rate)
+
+
 def _asked(
     seat: str,
-    plan: SupplyPlan | PowerMeterPlan | AttenuatorPlan,
+    plan: InstrumentPlan,
     identified: Callable[[VisaLink, str], object],
 ) -> Found | InstrumentError:
-    error_query = ERROR_QUERY if isinstance(plan, PowerMeterPlan) else "SYST:ERR?"
     try:
-        with VisaLink(seat, plan.resource, error_query=error_query) as link:
+        with _opened(seat, plan, plan.resource) as link:
             identified(link, plan.identity)
             return Found(seat, plan.kind, plan.resource, link.identification)
     except InstrumentError as error:

@@ -310,6 +310,8 @@ def _reason(error: Exception) -> tuple[str, str, bool]:
         return text, "install that package beside the bench", False
     if "Name or service not known" in text or "name resolution" in text:
         return "its host name is not known", "check the host in the rig file", False
+    if "error_timeout" in text:
+        return "no connection came about in time", "check that the host is on and its address is right", True
     if isinstance(error, pyvisa.VisaIOError):
         return error.abbreviation, "check the cable and the resource in the rig file", True
     return text, "check the cable, the host and the resource in the rig file", isinstance(error, OSError)

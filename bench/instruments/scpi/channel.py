@@ -20,8 +20,15 @@ if TYPE_CHECKING:
     from bench.instruments.load import Load
 
 WINDOW_NS: Final = 20_000_000
-"""Time over which a current is measured: one period of the mains, which instruments average out."""
+"""Time over which a current is measured at least: one period of the mains, which instruments average out."""
 
+_REST_NS: Final = 100_000_000
+"""A step while the output is steady: what hangs on it need not be asked more often."""
+
+_ATTENTIVE_NS: Final = 5_000_000
+"""A step while a limit or an over-current protection is at work."""
+
+_SHORTEST_STEP_NS: Final = 1_000_000
 _MAX_STEPS_KEPT: Final = 4096
 
 
@@ -111,6 +118,14 @@ class SupplyChannel:
         self.over_voltage = Protection()
         self.over_current = Protection()
 
+    @property
+    def due_ns(self) -> int:
+        """When `advance` should be called again at the latest, so that nothing comes late."""
+        attentive = self._is_on and (self._is_limiting or self.over_current.is_enabled)
+        rest_ns = self._now_ns + (_ATTENTIVE_NS if attentive else _REST_NS)
+        coming_ns = min((at_ns for at_ns in self._crossings_ns() if at_ns > self._now_ns), default=rest_ns)
+        return min(rest_ns, max(coming_ns, self._now_ns + _SHORTEST_STEP_NS))
+
     # Settings
 
     @property
@@ -159,7 +174,7 @@ class SupplyChannel:
 
     @property
     def current_ua(self) -> int:
-        """Mean current over the last WINDOW_NS, or over the time since the channel began."""
+        """Mean current over the last WINDOW_NS, or over the last step when that is longer."""
         latest_ns, latest_fc = self._history[-1]
         first_ns, first_fc = self._history[0]
         return (latest_fc - first_fc) // (latest_ns - first_ns) if latest_ns > first_ns else 0

@@ -118,6 +118,28 @@ def test_how_time_is_cut_changes_nothing(
 
 
 @given(ACTIONS)
+def test_who_advances_when_due_is_told_of_power_in_time(actions: list[tuple[int, bool | int | None]]) -> None:
+    bench = Bench()
+    late_ns: list[int] = []
+
+    def go_to(until_ns: int) -> None:
+        while bench.channel.now_ns < until_ns:
+            known = len(bench.events)
+            bench.channel.advance(min(until_ns, bench.channel.due_ns))
+            late_ns.extend(bench.channel.now_ns - at_ns for at_ns, _ in bench.events[known:])
+
+    at_ns = 0
+    for wait_ns, action in [*actions, (SECOND_NS, None)]:
+        at_ns += wait_ns
+        go_to(at_ns)
+        if isinstance(action, bool):
+            bench.channel.switch(action)
+        elif action is not None:
+            bench.channel.set_voltage(action)
+    assert max(late_ns, default=0) <= MS
+
+
+@given(ACTIONS)
 def test_power_comes_and_goes_in_turn_and_with_the_voltage(
     actions: list[tuple[int, bool | int | None]],
 ) -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LONGEST_LINE: Final = 1024
 """Characters of a line that an instrument takes; more overrun its input buffer."""
 
+REST_NS: Final = 100_000_000
+"""How long an instrument in which nothing moves may stand still."""
+
 MOST_UNITS: Final = 64
 """Commands of one line that are carried out; more overrun its input buffer likewise."""
 
@@ -83,6 +86,11 @@ class ScpiInstrument:
 
     def reset(self) -> None:
         """What *RST does: nothing, unless the kind of instrument says so."""
+
+    @property
+    def due_ns(self) -> int:
+        """When the instrument wants time to pass at the latest, though nobody asks it."""
+        return self.now_ns + REST_NS
 
     def elapse(self, now_ns: int) -> None:
         """Let the instrument's inside pass from `self.now_ns` to `now_ns`."""

@@ -1,7 +1,7 @@
 """Ports for SCPI instruments: each on a TCP port of the loopback, as instruments have it at port 5025.
 
-One thread serves all instruments of a server, so that a supply and a meter in its lead see the same moment
-and need no locks. It also lets time pass in them, whether or not anybody asks.
+One thread serves all instruments of a server, so that a supply and a meter in its lead need no locks. It also
+lets time pass in them, whether or not anybody asks.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from bench.instruments.scpi.instrument import ScpiInstrument
 
 HOST: Final = "127.0.0.1"
-TICK_NS: Final = 5_000_000
-"""How long instruments stand still at most."""
-
 MOST_CLIENTS: Final = 8
 """Connections an instrument keeps; further ones are closed at once."""
 
@@ -61,6 +58,8 @@ class ScpiServer:
         self._waker, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._closing = False
+        self.failure: Exception | None = None
+        """What ended the thread before it was closed, a defect of an instrument or of what hangs on it."""
         self._thread = threading.Thread(target=self._serve, name="scpi-server", daemon=True)
         self._thread.start()
 
@@ -92,17 +91,24 @@ class ScpiServer:
     def _now_ns(self) -> int:
         return monotonic_ns() - self._origin_ns
 
+    def _rest_s(self) -> float:
+        due_ns = min(port.instrument.due_ns for port in self._ports)
+        return max(0, due_ns - self._now_ns()) / 1e9
+
     def _serve(self) -> None:
         try:
             while not self._closing:
-                for key, events in self._selector.select(TICK_NS / 1e9):
+                for key, events in self._selector.select(self._rest_s()):
                     if isinstance(key.data, _Port):
                         self._accept(key.data)
                     elif isinstance(key.data, _Client):
                         self._attend(key.data, events)
                 now_ns = self._now_ns()
                 for port in self._ports:
-                    port.instrument.advance(now_ns)
+                    if port.instrument.due_ns <= now_ns:
+                        port.instrument.advance(now_ns)
+        except Exception as error:  # told by `failure`: nobody else sees what ends a thread
+            self.failure = error
         finally:
             for port in self._ports:
                 for client in port.clients:

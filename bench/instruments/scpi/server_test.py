@@ -46,6 +46,13 @@ def connect(server: ScpiServer, instrument: ScpiInstrument) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port_of(instrument)), timeout=DEADLINE_S)
 
 
+def _ask_in_vain(server: ScpiServer, instrument: ScpiInstrument) -> None:
+    while True:
+        with connect(server, instrument) as connection:
+            connection.sendall(b"*OPC?\n")
+            assert connection.recv(1) == b""
+
+
 def _flood(connection: socket.socket) -> None:
     while True:
         connection.sendall(b"*IDN?;" * 60 + b"\n")
@@ -127,6 +134,21 @@ def test_a_client_that_reads_nothing_is_dropped_and_the_others_served(
             _flood(deaf)
         other.sendall(b"*OPC?\n")
         assert line_from(other) == b"1\n"
+
+
+def test_a_defect_of_an_instrument_is_kept_and_ends_the_server(
+    instrument: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defect = ArithmeticError("a board that cannot count")
+
+    def fail(_now_ns: int) -> None:
+        raise defect
+
+    monkeypatch.setattr(instrument, "elapse", fail)
+    with ScpiServer([instrument]) as server:
+        with pytest.raises(ConnectionError):
+            _ask_in_vain(server, instrument)
+        assert server.failure is defect
 
 
 def test_closing_ends_the_thread_and_frees_the_port(instrument: Clocked) -> None:

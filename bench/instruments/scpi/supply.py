@@ -97,6 +97,11 @@ class SupplyInstrument(ScpiInstrument):
             channel.set_voltage(0)
             channel.set_limit(ratings.default_current_ma * 1000)
 
+    @property
+    def due_ns(self) -> int:
+        """When the first of the outputs wants it."""
+        return min(channel.due_ns for channel in self._channels)
+
     def elapse(self, now_ns: int) -> None:
         """Let time pass on all outputs."""
         for channel in self._channels:
