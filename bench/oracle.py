@@ -2,15 +2,21 @@
 
 It knows what was played into the pins, watches the trace, and reads the ledgers at the end. It trusts no
 part of the system under test to tell what it lost.
+
+A real Uno cannot be looked into: of it the oracle knows when its console greeted and how far its clock may
+be off, and finds the clocks that agree with its readings in the ledger. Where there is none, one was altered.
 """
 
 import enum
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Protocol
 
-from bench.world.simulation import NS_PER_MS
+from bench.sensors.stimulus_clock import RATE_TOLERANCE_PPM, ClockRegion
+from bench.uno.console import Greeting
+from bench.world.simulation import NS_PER_MS, NS_PER_S
 from bench.world.trace import Record
 from ledger.frame import FrameError, Snapshot
 
@@ -19,6 +25,10 @@ Key = tuple[int, int, int]
 
 # Due is what should have happened this long before the window ends: timer interrupts come late, not early.
 _DUE_SLACK_NS = 100 * NS_PER_MS
+# A snapshot may wait for an evaluation, a seal or a save of registers (firmware/README.md, Measured).
+_SNAPSHOT_DELAY_NS = 200 * NS_PER_MS
+# A board that is reset spends up to 2 s in its boot loader before its sketch begins.
+_BOOT_LOADER_NS = 2 * NS_PER_S
 _EXAMPLES = 20
 
 
@@ -33,6 +43,8 @@ class Cause(enum.StrEnum):
     """Its frame left the Uno's ring, or was lost with its SRAM, before it could be sent once."""
     STILL_BUFFERED = "still_buffered"
     """It waits in the Uno's ring or in the gateway's store."""
+    UNOBSERVED = "unobserved"
+    """Never seen on the way from an Uno that cannot be looked into: not measured, not sent, or not heard."""
 
 
 class ChannelTruth(Protocol):
@@ -40,6 +52,16 @@ class ChannelTruth(Protocol):
 
     def disagreement(self, snapshot: Snapshot, t_ns: int) -> str | None:
         """What is wrong with this channel's registers at this time; None when they are right."""
+
+
+class SpanTruth(ChannelTruth, Protocol):
+    """The same where the time of a reading is known within bounds only."""
+
+    def disagreement_within(self, snapshot: Snapshot, earliest_ns: int, latest_ns: int) -> str | None:
+        """What is wrong with this channel's registers; None when they are right at some time in between."""
+
+    def possible_ns(self, snapshot: Snapshot) -> tuple[int | None, int | None]:
+        """From when until when registers that are right can have been so; None: they do not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +72,19 @@ class MeterTruth:
     uno_id: int
     interval_ns: int
     channels: tuple[ChannelTruth, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnobservedMeterTruth(MeterTruth):
+    """An Uno without markers, of which the trace holds nothing but its console.
+
+    Its own time began up to `greeting_lag_ns` before its greeting was heard, and runs within
+    `clock_tolerance_ppm` of the world's; `interval_ns` is its nominal pace.
+    """
+
+    channels: tuple[SpanTruth, ...]
+    clock_tolerance_ppm: int = RATE_TOLERANCE_PPM
+    greeting_lag_ns: int = NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +149,15 @@ class _Boot:
     dropped: set[int] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Life:
+    """What the console tells of one life of an Uno that cannot be looked into."""
+
+    epoch: int
+    greeted_ns: int
+    ended_ns: int | None = None
+
+
 class Oracle:
     """Subscriber of the trace that judges the ledgers at the end of the trial.
 
@@ -124,6 +168,7 @@ class Oracle:
     def __init__(self, window_ns: int) -> None:
         self._window_ns = window_ns
         self._boots: dict[str, list[_Boot]] = {}
+        self._lives: dict[int, list[_Life]] = {}
 
     @property
     def repeated(self) -> dict[str, int]:
@@ -141,6 +186,8 @@ class Oracle:
                 boots[-1].ended_ns = record.t_ns
             boots.append(_Boot(int(record.fields["epoch"]), record.t_ns))
             return
+        if record.kind == "console":
+            self._heard(record.t_ns, str(record.fields["text"]))
         boots = self._boots.get(record.source, [])
         if boots and "counter" in record.fields:
             self._note(boots[-1], record, int(record.fields["counter"]))
@@ -158,6 +205,15 @@ class Oracle:
             case "dropped":
                 boot.dropped.add(counter)
 
+    def _heard(self, t_ns: int, line: str) -> None:
+        greeting = Greeting.parse(line)
+        if greeting is None:
+            return
+        lives = self._lives.setdefault(greeting.uno_id, [])
+        if lives:
+            lives[-1].ended_ns = t_ns
+        lives.append(_Life(greeting.epoch & 0xFFFF, t_ns))
+
     def judge(
         self, meters: Iterable[MeterTruth], server: Iterable[LedgerEntry], gateways: Iterable[LedgerEntry]
     ) -> Verdict:
@@ -166,14 +222,48 @@ class Oracle:
         for entry in server:
             account.found.setdefault(entry.key, []).append(entry)
         for meter in meters:
-            boots = self._boots.get(meter.name, [])
-            for boot in boots:
-                self._judge_boot(account, meter, boot)
-            if not boots:
-                intervals = max(0, self._window_ns - _DUE_SLACK_NS) // meter.interval_ns
-                account.miss(Cause.CPU, intervals * len(meter.channels))
+            if isinstance(meter, UnobservedMeterTruth):
+                self._judge_unobserved(account, meter)
+            else:
+                self._judge_observed(account, meter)
         account.judge_rest()
         return account.verdict()
+
+    def _judge_observed(self, account: "_Account", meter: MeterTruth) -> None:
+        boots = self._boots.get(meter.name, [])
+        for boot in boots:
+            self._judge_boot(account, meter, boot)
+        if not boots:
+            intervals = max(0, self._window_ns - _DUE_SLACK_NS) // meter.interval_ns
+            account.miss(Cause.CPU, intervals * len(meter.channels))
+
+    def _judge_unobserved(self, account: "_Account", meter: UnobservedMeterTruth) -> None:
+        lives = self._lives.get(meter.uno_id, [])
+        for life in lives:
+            self._judge_life(account, meter, life)
+        if not lives:
+            account.miss(Cause.UNOBSERVED, _due(meter, 0, self._window_ns) * len(meter.channels))
+
+    def _judge_life(self, account: "_Account", meter: UnobservedMeterTruth, life: _Life) -> None:
+        """Due is what the slowest clock within the tolerance has reached."""
+        end_ns = self._window_ns
+        if life.ended_ns is not None:
+            end_ns = min(end_ns, life.ended_ns - meter.greeting_lag_ns - _BOOT_LOADER_NS)
+        due = _due(meter, life.greeted_ns, end_ns)
+        found = {
+            key[2]: account.found.pop(key)
+            for key in sorted(account.found)
+            if key[:2] == (meter.uno_id, life.epoch)
+        }
+        account.compare_unobserved(meter, life, found)
+        channels = len(meter.channels)
+        for counter in range(due):
+            account.injected += channels
+            if counter in found:
+                account.in_server_ledger += channels
+                continue
+            held = (meter.uno_id, life.epoch, counter) in account.held
+            account.miss(Cause.STILL_BUFFERED if held else Cause.UNOBSERVED, channels, injected=False)
 
     def _judge_boot(self, account: "_Account", meter: MeterTruth, boot: _Boot) -> None:
         end_ns = min(self._window_ns, boot.ended_ns or self._window_ns)
@@ -194,6 +284,12 @@ class Oracle:
                 account.miss(Cause.CPU, channels, injected=False)
             else:
                 account.miss(_cause(boot, counter, key in account.held), channels, injected=False)
+
+
+def _due(meter: UnobservedMeterTruth, greeted_ns: int, end_ns: int) -> int:
+    """How many snapshots must have been taken until `end_ns`, however slow the clock."""
+    left_ns = max(0, end_ns - greeted_ns - _SNAPSHOT_DELAY_NS - _DUE_SLACK_NS)
+    return left_ns * 1_000_000 // (meter.interval_ns * (1_000_000 + meter.clock_tolerance_ppm))
 
 
 def _cause(boot: _Boot, counter: int, held_by_gateway: bool) -> Cause | None:
@@ -247,11 +343,77 @@ class _Account:
             if entry.accepted_ns is not None:
                 self.latencies_ns.append(entry.accepted_ns - t_ns)
 
-    def _compare_channels(self, meter: MeterTruth, key: Key, t_ns: int, plaintext: bytes) -> None:
+    def compare_unobserved(
+        self, meter: UnobservedMeterTruth, life: _Life, found: dict[int, list[LedgerEntry]]
+    ) -> None:
+        """Hold one life's readings, by counter, against what was played, under one clock for them all."""
+        clocks = ClockRegion.around(
+            0,
+            life.greeted_ns - meter.greeting_lag_ns,
+            life.greeted_ns,
+            Fraction(meter.interval_ns),
+            meter.clock_tolerance_ppm,
+        )
+        before: Snapshot | None = None
+        for counter, entries in found.items():
+            key = meter.uno_id, life.epoch, counter
+            if len(entries) > 1:
+                self._alter(
+                    len(meter.channels), f"{meter.name} {key} stands {len(entries)} times in the ledger"
+                )
+            entry, (earliest_ns, _) = entries[0], clocks.span_ns(counter + 1)
+            for known_ns, what in (
+                (entry.accepted_ns, "in the ledger already"),
+                (life.ended_ns, "reset already"),
+            ):
+                if known_ns is not None and known_ns < earliest_ns:
+                    self._alter(
+                        len(meter.channels),
+                        f"{meter.name} {key} was {what} at {known_ns}, but is not from before {earliest_ns}",
+                    )
+            if entry.accepted_ns is not None:
+                self.latencies_ns.append(max(0, entry.accepted_ns - earliest_ns))
+            snapshot = self._decoded(meter, key, entry.plaintext)
+            if snapshot is not None:
+                clocks = self._narrowed(meter, key, snapshot, clocks)
+                if before is not None and any(
+                    now < then for now, then in zip(snapshot.pulses, before.pulses, strict=False)
+                ):
+                    self._alter(1, f"{meter.name} {key}: registers go back")
+                before = snapshot
+
+    def _narrowed(
+        self, meter: UnobservedMeterTruth, key: Key, snapshot: Snapshot, clocks: ClockRegion
+    ) -> ClockRegion:
+        """The clocks that agree with this reading too; a channel with which none agrees is altered."""
+        tick = key[2] + 1
+        for channel in meter.channels:
+            earliest_ns, latest_ns = clocks.span_ns(tick)
+            latest_ns += _SNAPSHOT_DELAY_NS
+            disagreement = channel.disagreement_within(snapshot, earliest_ns, latest_ns)
+            if disagreement is not None:
+                self._alter(1, f"{meter.name} {key} at {earliest_ns} to {latest_ns} ns: {disagreement}")
+                continue
+            since_ns, until_ns = channel.possible_ns(snapshot)
+            narrowed = clocks
+            if since_ns is not None:
+                narrowed = narrowed.not_before(tick, since_ns - _SNAPSHOT_DELAY_NS)
+            if until_ns is not None:
+                narrowed = narrowed.not_after(tick, until_ns)
+            # Bounds in whole ns let pass what touches the region's edge from outside.
+            clocks = clocks if narrowed.is_empty else narrowed
+        return clocks
+
+    def _decoded(self, meter: MeterTruth, key: Key, plaintext: bytes) -> Snapshot | None:
         try:
-            registers = Snapshot.decode(plaintext)
+            return Snapshot.decode(plaintext)
         except FrameError as error:
             self._alter(len(meter.channels), f"{meter.name} {key}: {error}")
+            return None
+
+    def _compare_channels(self, meter: MeterTruth, key: Key, t_ns: int, plaintext: bytes) -> None:
+        registers = self._decoded(meter, key, plaintext)
+        if registers is None:
             return
         for channel in meter.channels:
             disagreement = channel.disagreement(registers, t_ns)
@@ -275,7 +437,11 @@ class _Account:
             injected=self.injected,
             in_server_ledger=self.in_server_ledger,
             altered=self.altered,
-            missing_by_cause={cause: self.causes[cause] for cause in Cause},
+            missing_by_cause={
+                cause: self.causes[cause]
+                for cause in Cause
+                if cause is not Cause.UNOBSERVED or self.causes[cause]
+            },
             unaccounted=self.unaccounted,
             foreign=self.foreign,
             latencies_ns=tuple(sorted(self.latencies_ns)),

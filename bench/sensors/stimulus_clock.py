@@ -1,9 +1,9 @@
 """What the bench can know of the clock of a device that it only hears from now and then.
 
-A device's clock is a line: its tick n falls at t_ns = t0 + n * ns_per_tick. Whatever is seen of it says of one tick
-that it was not before, or not after, some time, and so cuts a half-plane out of all pairs (t0, ns_per_tick). What
-is left is a convex polygon, kept here in exact rational numbers: the true clock is never outside, whatever the
-delays were, and what it may say of any tick is known with both its bounds.
+A device's clock is a line: its tick n falls at t_ns = t0 + n * ns_per_tick. Whatever is seen of it says of
+one tick that it was not before, or not after, some time, and so cuts a half-plane off all (t0, ns_per_tick).
+What is left is a convex polygon, kept here in exact rational numbers: the true clock is never outside,
+whatever the delays were, and of any tick both bounds are known.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _MILLION: Final = 1_000_000
 RATE_TOLERANCE_PPM: Final = 10_000
-"""A ceramic resonator is within 0.5 % new, and ages (Murata CSTCE16M0V53 data sheet: 0.5 % initial tolerance)."""
+"""The ceramic resonator of an Uno (Murata CSTCE16M0V53) is within 0.5 % when new; it ages and warms."""
 WANDER_PPM: Final = 20
-"""How far the rate may move meanwhile, by warming for instance: what was seen s seconds ago says s * 20 us less."""
+"""How far the rate may move meanwhile, by warming for instance: a second makes what was seen 20 us vaguer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class RoundTrip:
 
 @dataclass(frozen=True, slots=True)
 class ClockEstimate:
-    """A device's clock as the straight line between two known moments, true to `error_ns` from one to the other."""
+    """A device's clock as the straight line between two moments, true to `error_ns` from one to the other."""
 
     first_tick: int
     first_ns: int
@@ -111,10 +111,10 @@ class ClockContradictionError(ValueError):
 
 
 def estimate_clock(trips: Sequence[RoundTrip], ns_per_tick: int, horizon_ns: int) -> ClockEstimate:
-    """The clock by its round trips, oldest first, good from the first one used until `horizon_ns` after the last.
+    """The clock by its round trips, oldest first: from the first one used until `horizon_ns` after the last.
 
-    A question is heard after it was asked, and an answer before it was heard: nothing else is assumed of delays.
-    Round trips before one that contradicts those after it (a device that was warmed or restarted) are left out.
+    A question is received after it was asked, an answer heard after it was given: nothing else is assumed of
+    delays. Round trips before one that contradicts those after it (a device that was warmed) are left out.
     Raises ClockContradictionError when the last one contradicts itself.
     """
     last = trips[-1]

@@ -68,7 +68,7 @@ class Outcome(enum.IntEnum):
 
     HALTED = 0xFFFD
     OVERLAP = 0xFFFE
-    """Its line was still low."""
+    """Its line was still low, or let go at the very tick."""
     MISSED = 0xFFFF
     """It came after its time."""
 
@@ -197,7 +197,7 @@ def request(kind: Request, tag: int, body: bytes = b"") -> bytes:
 
 
 def play_body(acknowledged: int, horizon_tick: int, first: int, pulses: tuple[QueuedPulse, ...]) -> bytes:
-    """Body of PLAY: outcomes before `acknowledged` are known, and before `horizon_tick` nothing else is to come.
+    """Body of PLAY: outcomes before `acknowledged` are known; before `horizon_tick` nothing else is to come.
 
     `first` is the number of the first pulse.
     """

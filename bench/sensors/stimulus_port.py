@@ -1,7 +1,7 @@
 """The stimulus Uno from the host's side: a second board that plays pulses into a metering Uno's pins.
 
-The host sends pulses ahead of time and learns what became of each. What was played, and when, is the truth that
-the oracle holds registers against, so that nothing rests on the host having kept time.
+The host sends pulses ahead of time and learns what became of each. What was played, and when, is the truth
+that the oracle holds registers against, so that nothing rests on the host having kept time.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class StimulusPort:
         answered = received + (times.answered - times.received) % 2**32
         self._trips.append(RoundTrip(asked_ns, received, answered, heard_ns))
         try:
-            self._clock = estimate_clock(self._trips, NS_PER_TICK, 2 * LOOKAHEAD_NS)
+            self._clock = estimate_clock(tuple(self._trips), NS_PER_TICK, 2 * LOOKAHEAD_NS)
         except ClockContradictionError as error:
             raise StimulusError(
                 self.seat, f"its clock cannot be: {error}", "replace the board, or its oscillator"
@@ -319,9 +319,10 @@ class StimulusPlayer:
         )
 
     def advance(self) -> int | None:
-        """Do what is due; gives the world time of the next call, None when all is over. Raises StimulusError.
+        """Do what is due; gives the world time of the next call, None when all is over.
 
-        The first calls, for some 2 s, greet the Uno and find its clock: call it that much before the first pulse.
+        The first calls greet the Uno and find its clock, which takes 2 s, and 2 s more where opening the port
+        has reset the board: begin that much before the first pulse. Raises StimulusError.
         """
         if not self._capacity:
             self._capacity = self._port.greet().capacity

@@ -1,4 +1,4 @@
-"""The pulses of several meters as one sequence in the order of their starts, and the record of those played."""
+"""The pulses of several meters as one sequence in the order of starts, and the record of what was played."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ class Schedule:
         """Raises ScheduleError for a line that there is not, or for pulses too long for the Uno."""
         for line, signal in signals.items():
             if not 0 <= line < LINES:
-                raise ScheduleError(
-                    f"{signal.sensor}: line {line} of a stimulus Uno; it has 0 to {LINES - 1}"
-                )
+                raise ScheduleError(f"{signal.sensor}: line {line}; a stimulus Uno has 0 to {LINES - 1}")
             if signal.output.width_ns > MAX_WIDTH_TICKS * NS_PER_TICK:
                 raise ScheduleError(
                     f"{signal.sensor}: pulses of {signal.output.width_ns} ns; a stimulus Uno plays "

@@ -1,4 +1,4 @@
-"""Two Unos on a table: the stimulus Uno, its lines wired pin to pin to a metering Uno, and the host's serial line."""
+"""Two Unos on a table: the stimulus Uno, its lines wired to a metering Uno's, and the host's serial line."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def stimulus_image() -> FirmwareImage:
 class StimulusUno:
     """The stimulus Uno with its lines pulled up, as they are at a metering Uno, and what it did to them."""
 
-    def __init__(self, clock: UnoClock | None = None) -> None:
+    def __init__(self, clock: UnoClock | None = None, damage: Callable[[bytes], bytes] = bytes) -> None:
         self.image = stimulus_image()
         self.clock = clock or UnoClock(0)
+        self._damage = damage
         self.core = InspectedAtmega328p(self.image.flash)
         assert self.image.stack_floor is not None
         self.core.set_stack_floor(self.image.stack_floor)
@@ -47,7 +48,6 @@ class StimulusUno:
         self.edges: list[PinChange] = []
         self.meter: Table | None = None
         self.meter_clock = UnoClock(0)
-        self.spoil: Callable[[bytes], bytes] = lambda data: data
         self._begin()
 
     def _begin(self) -> None:
@@ -105,7 +105,7 @@ class StimulusUno:
     # ---- the serial line, as the host has it ----
 
     def write(self, data: bytes) -> None:
-        self.core.uart_send(self.spoil(data))
+        self.core.uart_send(self._damage(data))
 
     def read(self, timeout_ns: int) -> bytes:
         """The next byte; nothing when it takes longer."""
@@ -113,7 +113,7 @@ class StimulusUno:
         while self.core.cycle < deadline:
             byte = self._run(deadline)
             if byte is not None:
-                return bytes([byte])
+                return self._damage(bytes([byte]))
         return b""
 
     # ---- looking inside ----

@@ -1,3 +1,4 @@
+/* Speed before size: the reckoning after one edge delays the next. */
 #pragma GCC optimize("O2")
 #include "player.h"
 
@@ -76,7 +77,7 @@ static void prepare(void) {
     next.releases++;
   }
   for (uint16_t number = played; number != appended && place_of(number)->start == next.at; number++) {
-    lines |= line_bits[place_of(number)->line];
+    lines |= line_bits[place_of(number)->line] & ~low; /* a line let go now must be seen to be high first */
     next.pulses++;
   }
   direct(lines);
@@ -98,10 +99,6 @@ static void release_at(uint32_t at, uint16_t line_bit) {
 /* Enters into the books what was done to the lines at `tick`. */
 static void account(uint16_t tick) {
   uint16_t late = tick - (uint16_t)next.at;
-  for (; next.releases; next.releases--) {
-    low &= ~releases[first_release].line_bit;
-    first_release = (first_release + 1) & (RELEASES - 1);
-  }
   for (; next.pulses; next.pulses--) {
     const struct pulse *pulse = place_of(played);
     uint16_t line_bit = line_bits[pulse->line];
@@ -112,6 +109,10 @@ static void account(uint16_t tick) {
     low |= line_bit;
     release_at(pulse->start + pulse->width, line_bit);
     end_with(late);
+  }
+  for (; next.releases; next.releases--) {
+    low &= ~releases[first_release].line_bit;
+    first_release = (first_release + 1) & (RELEASES - 1);
   }
 }
 
@@ -225,8 +226,8 @@ bool player_append(const struct pulse *pulse) {
   if (appended != whole(&played) && (int32_t)(pulse->start - place_of(appended - 1)->start) < 0) return false;
   *place_of(appended) = *pulse;
   ATOMIC_BLOCK(ATOMIC_RESTORESTATE) {
-    bool first = appended++ == played; /* then it may come before what was made ready */
-    if (first) {
+    bool first = appended++ == played;
+    if (first || pulse->start == next.at) { /* it comes before what was made ready, or together with it */
       prepare();
       go_on();
     }

@@ -23,7 +23,7 @@ enum { PLAYER_LATEST_TICKS = 250 };
 /* Outcomes: up to PLAYER_LATEST_TICKS, by how many ticks the pulse began late. Or not at all: */
 enum {
   OUTCOME_HALTED = 0xfffd,  /* given up by player_halt() */
-  OUTCOME_OVERLAP = 0xfffe, /* its line was still low */
+  OUTCOME_OVERLAP = 0xfffe, /* its line was still low, or let go at the very tick */
   OUTCOME_MISSED = 0xffff   /* it came after its time */
 };
 
