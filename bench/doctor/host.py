@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from bench.rig.model import Login
 
-STEP_WITHIN_S: Final = 10.0
-"""For the login and for each command."""
+LOGIN_WITHIN_S: Final = 15.0
+COMMAND_WITHIN_S: Final = 30.0
+"""A Pi that is busy, or emulated on a busy machine, takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,12 @@ class Shell:
     def run(self, command: str) -> Answer:
         """Run a command, whatever its status. Raises InfrastructureError when no answer comes in time."""
         began_at_s = time.time()
-        finished = self._seat.run(command, timeout_s=STEP_WITHIN_S, check=False)
+        try:
+            finished = self._seat.run(command, timeout_s=COMMAND_WITHIN_S, check=False)
+        except InfrastructureError as error:
+            # A script is no help in a table.
+            what = error.what.replace(f"`{command}`", "a command")
+            raise InfrastructureError(error.seat, what, error.mend, retry_helps=error.retry_helps) from None
         return Answer(finished.output, began_at_s, time.time())
 
 
@@ -60,7 +66,8 @@ def host_findings(login: Login, look: Callable[[Shell], Iterable[Finding]]) -> I
         yield missing("connection", problem.what, mend)
         yield from _identity_findings(login)
         return
-    yield present("connection", f"{login.host}:{login.port} answers ({', '.join(addresses)})")
+    name = "" if addresses == [login.host] else f" ({', '.join(addresses)})"
+    yield present("connection", f"{login.host}:{login.port} answers{name}")
     identity = Path(login.identity).expanduser()
     try:
         target = SshTarget(login.host, login.host, login.port, login.user, identity, login.host_key)
@@ -69,7 +76,7 @@ def host_findings(login: Login, look: Callable[[Shell], Iterable[Finding]]) -> I
         return
     with SshSeat(target) as seat:
         try:
-            seat.connect(STEP_WITHIN_S)
+            seat.connect(LOGIN_WITHIN_S)
             yield present("login", f"as {login.user}, by key; host key {target.fingerprint} as pinned")
             yield from look(Shell(seat))
         except InfrastructureError as error:

@@ -136,7 +136,7 @@ def test_what_is_no_ssh_server_is_told_in_time(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(host, "STEP_WITHIN_S", 0.1)
+    monkeypatch.setattr(host, "LOGIN_WITHIN_S", 0.1)
     with answering(data) as port:
         found = findings(sshd.login(port=port))
     assert list(found) == ["connection", "login"]
@@ -147,7 +147,7 @@ def test_what_is_no_ssh_server_is_told_in_time(
 def test_a_command_that_hangs_is_a_finding(
     sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "STEP_WITHIN_S", 2)
+    monkeypatch.setattr(host, "COMMAND_WITHIN_S", 2)
     never = tmp_path / "never"
     os.mkfifo(never)
 
@@ -156,7 +156,7 @@ def test_a_command_that_hangs_is_a_finding(
 
     *_, finding = host_findings(sshd.login(), hang)
     assert (finding.subject, finding.state) == ("commands", State.MISSING)
-    assert "did not end within 2 s" in finding.found
+    assert finding.found == "a command did not end within 2 s"
     # What hangs there ends with the test.
     os.close(os.open(never, os.O_WRONLY | os.O_NONBLOCK))
 
