@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from ledger.cli import app
 from ledger.fleet import PUBLIC, Fleet, reading
+from ledger.service.identity import load_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,10 @@ def as_json(*arguments: str) -> Any:
 def test_without_arguments_it_helps() -> None:
     code, output = run()
     assert code == 0
-    assert all(command in output for command in ("verify", "inspect", "reindex"))
+    assert all(
+        command in output
+        for command in ("gateway", "serve", "check", "keygen", "verify", "inspect", "reindex")
+    )
 
 
 def test_verify_whole(database: Path) -> None:
@@ -104,3 +108,26 @@ def test_a_file_that_is_no_ledger_exits_with_1(tmp_path: Path, command: str) -> 
     code, output = run(command, str(path))
     assert code == 1
     assert "database" in output
+
+
+def test_keygen_prints_the_public_key_of_what_it_writes(tmp_path: Path) -> None:
+    file = tmp_path / "east.key"
+    code, output = run("keygen", "--out", str(file))
+    assert code == 0
+    assert output == bytes(load_key(file).verify_key).hex() + "\n"
+    assert file.read_text().strip() not in output
+    code, output = run("keygen", "--out", str(file))
+    assert code == 1
+    assert "is there already; a key is never overwritten" in output
+    assert run("keygen")[0] == 2
+
+
+@pytest.mark.parametrize("command", ["gateway", "serve", "check"])
+def test_daemons_need_a_configuration_that_is_one(tmp_path: Path, command: str) -> None:
+    assert run(command)[0] == 2
+    assert run(command, "--config", str(tmp_path / "none.toml"))[0] == 2
+    file = tmp_path / "ledger.toml"
+    file.write_text("name = ''")
+    code, output = run(command, "--config", str(file))
+    assert code == 1
+    assert output.startswith(f"error: {file}: key name is ''; it must be a name of 1 to 64")

@@ -90,7 +90,9 @@ class ByteStream:
             except BlockingIOError:
                 waiting = select.poll()
                 waiting.register(self._descriptor, select.POLLOUT)
-                if not waiting.poll(_WRITE_TIMEOUT_MS):
+                events = waiting.poll(_WRITE_TIMEOUT_MS)
+                # A virtio port without its host takes nothing, and says at once that this will not change.
+                if not events or events[0][1] & (select.POLLHUP | select.POLLERR):
                     raise self._gone("nobody reads at the other end") from None
             except OSError as error:
                 raise self._gone(error.strerror) from None

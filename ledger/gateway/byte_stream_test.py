@@ -94,6 +94,23 @@ def test_a_reader_that_sleeps_is_an_error_not_a_wait_for_ever() -> None:
     far.close()
 
 
+def test_a_device_that_takes_nothing_and_has_hung_up_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a virtio port does while no host is connected to it."""
+
+    def takes_nothing(descriptor: int, data: object) -> int:
+        raise BlockingIOError(descriptor, data)
+
+    near, far = socket.socketpair()
+    stream = ByteStream("virtio port", near.detach())
+    far.close()
+    monkeypatch.setattr(os, "write", takes_nothing)
+    with pytest.raises(StreamError, match="virtio port: nobody reads"):
+        stream.write(b"hello")
+    stream.close()
+
+
 def test_a_port_behind_the_network_by_rfc_2217() -> None:
     """pyserial's own server side, in front of a port that gives back what it is given."""
     port = serial.serial_for_url("loop://", 115_200, timeout=0.05)

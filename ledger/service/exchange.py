@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
-import grpc  # type: ignore[import-untyped]
-import grpc.aio  # type: ignore[import-untyped]
+import grpc
+import grpc.aio
 
 from ledger.messages import FromPeer, NodeMessage, PeerDown, PeerUp
 from ledger.sync import MAX_MESSAGE_BYTES

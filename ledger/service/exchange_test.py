@@ -9,8 +9,8 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import grpc  # type: ignore[import-untyped]
-import grpc.aio  # type: ignore[import-untyped]
+import grpc
+import grpc.aio
 import pytest
 
 from ledger.messages import FromPeer, NodeMessage, PeerDown, PeerUp

@@ -141,6 +141,8 @@ class Runner:
             self._perform(self._works.handle(delivery.message, self._clock.now_ns()))
             if delivery.taken is not None:
                 delivery.taken()
+            # A peer's blocks take long to check, and an Uno waits for its acknowledgement only so long.
+            self._attend_radio()
         self._keep_appointments()
         self._attend_radio()
 
