@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
 from ledger import frame
+from ledger.cli import app
 from ledger.frame import FrameError, FrameId
 from ledger.gateway.framing import Deframer, wrap
 from ledger.service.process_pair import ProcessPair, readings, until
@@ -222,11 +224,12 @@ def test_what_keeps_it_from_starting_is_one_sentence(
     pair: ProcessPair, spoil: object, sentence: str, command: str
 ) -> None:
     spoil(pair.folder)  # type: ignore[operator]
-    code, errors = ended(command, pair.gateway.config)
-    assert code == 1
-    assert errors.startswith("error: ")
-    assert sentence in errors
-    assert errors.count("\n") == 1
+    # In this process, since starting another one takes longer than the rest.
+    result = CliRunner().invoke(app, [command, "--config", str(pair.gateway.config)])
+    assert result.exit_code == 1
+    assert result.output.startswith("error: ")
+    assert sentence in result.output
+    assert result.output.count("\n") == 1
 
 
 def take_from_registry(folder: Path, name: str) -> None:
@@ -249,14 +252,15 @@ def ended(command: str, config: Path) -> tuple[int, str]:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small disk needs root (and a container that lets it)")
     try:
         yield
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_on_a_full_disk_nothing_is_acknowledged_and_room_heals_it(pair: ProcessPair, uno: Uno) -> None:
     disk = pair.folder / "disk"
     disk.mkdir()
@@ -279,7 +283,6 @@ def test_on_a_full_disk_nothing_is_acknowledged_and_room_heals_it(pair: ProcessP
         assert set(range(uno.acknowledged)) <= stored
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_disk_that_is_full_at_the_start_is_named(pair: ProcessPair) -> None:
     disk = pair.folder / "disk"
     disk.mkdir()
