@@ -43,6 +43,7 @@ class _Client:
 class _Port:
     instrument: ScpiInstrument
     socket: socket.socket
+    number: int
     clients: set[_Client] = field(default_factory=set)
 
 
@@ -52,7 +53,7 @@ class ScpiServer:
     def __init__(self, instruments: Sequence[ScpiInstrument]) -> None:
         self._origin_ns = monotonic_ns()
         self._selector = selectors.DefaultSelector()
-        self._ports = [_Port(instrument, _listening()) for instrument in instruments]
+        self._ports = [_Port(instrument, *_listening()) for instrument in instruments]
         for port in self._ports:
             self._selector.register(port.socket, selectors.EVENT_READ, port)
         self._waker, self._woken = socket.socketpair()
@@ -65,9 +66,7 @@ class ScpiServer:
 
     def port_of(self, instrument: ScpiInstrument) -> int:
         """The TCP port of an instrument."""
-        return next(
-            int(port.socket.getsockname()[1]) for port in self._ports if port.instrument is instrument
-        )
+        return next(port.number for port in self._ports if port.instrument is instrument)
 
     def resource_of(self, instrument: ScpiInstrument) -> str:
         """The VISA resource string of an instrument."""
@@ -178,9 +177,9 @@ class ScpiServer:
             port.clients.discard(client)
 
 
-def _listening() -> socket.socket:
+def _listening() -> tuple[socket.socket, int]:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind((HOST, 0))
     listener.listen()
     listener.setblocking(False)
-    return listener
+    return listener, int(listener.getsockname()[1])
