@@ -3,6 +3,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,13 +163,9 @@ def test_they_converge_over_wireguard_through_loss_jitter_an_outage_and_a_cut(
     hub = Hub("server", tmp_path / "hub")
     server = stack.enter_context(EmulatedServer("server", tmp_path / "server", accepted.append, hub))
     pi = stack.enter_context(Namespace("pi east"))
-    uplink = UplinkPlan(
-        20 * NS_PER_MS,
-        jitter_ns=10 * NS_PER_MS,
-        loss_ppm=50_000,
-        outages=((8000 * NS_PER_MS, 11_000 * NS_PER_MS),),
-    )
-    way = PathPlan(uplink)
+    smooth = UplinkPlan(20 * NS_PER_MS, jitter_ns=10 * NS_PER_MS, loss_ppm=50_000)
+    broken = replace(smooth, outages=((1000 * NS_PER_MS, 4000 * NS_PER_MS),))
+    way = PathPlan(smooth)
     spoke = hub.join("east", RelayPlan(way, way), Stream(4, "uplink"), listen=pi.host_address)
     tunnel = stack.enter_context(Tunnel(pi, spoke.interface(pi.host_address), tmp_path / "pi.log"))
     gateway = stack.enter_context(
@@ -181,8 +178,12 @@ def test_they_converge_over_wireguard_through_loss_jitter_an_outage_and_a_cut(
     village = Village(stack, gateway)
     tunnel.wait_for_handshake(spoke.server_key, PATIENCE_S)
     until(lambda: _own_and_foreign(accepted))
-    until(lambda: spoke.relay.account().up.outage_hits[0] > 0)
-    until(lambda: spoke.relay.now_ns() > 11_000 * NS_PER_MS)
+    before = spoke.relay.begin(
+        RelayPlan(PathPlan(broken), PathPlan(broken)), Stream(5, "uplink"), time.monotonic_ns()
+    )
+    assert before.up.passed > before.up.lost > 0
+    until(lambda: spoke.relay.now_ns() > 4000 * NS_PER_MS)
+    assert spoke.relay.account().up.outage_hits[0] > 0
     spoke.relay.cut()
     at_cut = _held(server.store)
     village.wait_for(20)

@@ -72,14 +72,19 @@ def quick_text(interface: Interface) -> str:
     return _joined(lines)
 
 
-def parse_dump(text: str) -> tuple[PeerStatus, ...]:
-    """The peers in what ``wg show INTERFACE dump`` prints; its secrets are left out."""
+def peers_script(name: str) -> str:
+    """What makes a shell print the peers of an interface for `parse_peers`, without secrets."""
+    return f"told=$(wg show {name} dump) || exit; printf '%s\\n' \"$told\" | tail -n +2 | cut -f 1,3-"
+
+
+def parse_peers(text: str) -> tuple[PeerStatus, ...]:
+    """The peers in what `peers_script` prints."""
     peers = []
-    for line in text.splitlines()[1:]:
+    for line in text.splitlines():
         fields = line.split("\t")
-        if len(fields) != 8:
-            raise ValueError(f"wg show dump has 8 fields for each peer, found {len(fields)}")
-        public_key, _, endpoint, _, handshake, received, sent, _ = fields
+        if len(fields) != 7:
+            raise ValueError(f"expected 7 fields for each peer, found {len(fields)}")
+        public_key, endpoint, _, handshake, received, sent, _ = fields
         peers.append(
             PeerStatus(
                 PublicKey(parse_key(public_key)),
@@ -146,7 +151,7 @@ class Tunnel:
             raise InfrastructureError(
                 self.seat, "wireguard-go has ended", "start the VPN again", retry_helps=True
             )
-        return parse_dump(self._namespace.run(["wg", "show", self.name, "dump"]))
+        return parse_peers(self._namespace.run(["sh", "-c", peers_script(self.name)]))
 
     def wait_for_handshake(self, peer: PublicKey, deadline_s: float, newer_than_s: int = 0) -> PeerStatus:
         """Wait until a handshake with this peer, later than `newer_than_s` (Unix time), has been completed.

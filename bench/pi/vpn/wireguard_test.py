@@ -18,7 +18,7 @@ from bench.pi.vpn.impairment import Fate, PathPlan
 from bench.pi.vpn.keys import PublicKey, make_preshared_key, make_private_key
 from bench.pi.vpn.namespace import Namespace, left_overs, remove_left_overs
 from bench.pi.vpn.relay import RelayPlan
-from bench.pi.vpn.wireguard import Interface, Peer, Tunnel, parse_dump, quick_text
+from bench.pi.vpn.wireguard import Interface, Peer, Tunnel, parse_peers, peers_script, quick_text
 from bench.rig.infrastructure import InfrastructureError
 from bench.world.streams import Stream
 
@@ -313,22 +313,26 @@ def test_the_pis_configuration_is_what_wg_quick_reads() -> None:
     ]
 
 
-def test_a_dump_is_read_without_its_secrets() -> None:
+def test_of_a_dump_the_peers_are_read_and_no_secret_gets_out_of_the_shell(tmp_path: Path) -> None:
     own, peer, shared = make_private_key(), make_private_key().public, make_preshared_key()
-    text = (
+    dump = (
         f"{own.reveal()}\t{own.public}\t51820\toff\n"
         f"{peer}\t{shared.reveal()}\t198.18.0.1:4711\t198.19.0.2/32\t1700000000\t148\t92\t15\n"
         f"{own.public}\t(none)\t(none)\t(none)\t0\t0\t0\toff\n"
     )
-    first, second = parse_dump(text)
-    assert (first.public_key, first.endpoint, first.latest_handshake_s) == (
-        peer,
-        "198.18.0.1:4711",
-        1_700_000_000,
-    )
-    assert (first.received_octets, first.sent_octets) == (148, 92)
-    assert second.endpoint is None
+    (tmp_path / "dump").write_text(dump)
+    stand_in = tmp_path / "wg"
+    stand_in.write_text(f"#!/bin/sh\ncat {tmp_path}/dump\n")
+    stand_in.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    printed = subprocess.run(
+        ["sh", "-c", peers_script("dag")], env={"PATH": path}, capture_output=True, text=True, check=True
+    ).stdout
     for secret in (own, shared):
-        assert secret.reveal() not in repr((first, second))
-    with pytest.raises(ValueError, match="8 fields"):
-        parse_dump("a\nb\tc\n")
+        assert secret.reveal() not in printed
+    first, second = parse_peers(printed)
+    assert (first.public_key, first.endpoint) == (peer, "198.18.0.1:4711")
+    assert (first.latest_handshake_s, first.received_octets, first.sent_octets) == (1_700_000_000, 148, 92)
+    assert (second.public_key, second.endpoint) == (own.public, None)
+    with pytest.raises(ValueError, match="7 fields"):
+        parse_peers("a\tb\tc\n")
