@@ -239,6 +239,7 @@ class SpiLinePort:
         self._session = session
         self._end = HostEnd(session)
         self._stream: ByteStream | None = None
+        self._readable = select.poll()
         self._next_try_ns = clock_ns()
         self._fault: str | None = "the line was not taken up yet"
         self.repeats = 0
@@ -305,6 +306,8 @@ class SpiLinePort:
         except StreamError as error:
             self._fault = str(error)
             return
+        self._readable = select.poll()
+        self._readable.register(self._stream.fileno(), select.POLLIN)
         if self._ask(self._end.hello(), 1) is not None:
             self._fault = None
 
@@ -328,13 +331,11 @@ class SpiLinePort:
 
     def _wait(self, stream: ByteStream) -> bytes | None:
         until_ns = self._clock_ns() + REPEAT_AFTER_NS
-        readable = select.poll()
-        readable.register(stream.fileno(), select.POLLIN)
         while self._end.answer() is None and not self._end.unknown_here:
             left_ns = until_ns - self._clock_ns()
             if left_ns <= 0:
                 break
-            if readable.poll(-(-left_ns // 1_000_000)):
+            if self._readable.poll(-(-left_ns // 1_000_000)):
                 self._end.receive(stream.read())
         return self._end.answer()
 

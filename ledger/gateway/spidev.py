@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import select
+import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class SpiDevice:
         try:
             fcntl.ioctl(self._descriptor, SPI_IOC_WR_MODE, b"\x00")
             fcntl.ioctl(self._descriptor, SPI_IOC_WR_BITS_PER_WORD, b"\x08")
-            fcntl.ioctl(self._descriptor, SPI_IOC_WR_MAX_SPEED_HZ, speed_hz.to_bytes(4, "little"))
+            fcntl.ioctl(self._descriptor, SPI_IOC_WR_MAX_SPEED_HZ, speed_hz.to_bytes(4, sys.byteorder))
         except OSError as error:
             self.close()
             raise _spi_error(self.path, error) from None

@@ -14,6 +14,7 @@ import asyncio
 import collections
 import contextlib
 import ipaddress
+import logging
 import random
 import threading
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from ledger.service.config import AdmittedPeer, CalledPeer, HostPort, IpAddress
+
+_LOG: Final = logging.getLogger(__name__)
 
 _SERVICE: Final = "dag_ledger.Exchange"
 _METHOD: Final = "Messages"
@@ -126,7 +129,7 @@ class Exchange:
 
     ``calls`` are the peers to call; ``listen`` and ``admits`` make it one that is called. ``counts`` has
     ``connects``, ``refused`` (calls that nobody took), ``replaced`` (connections), ``strangers``, ``dropped``
-    and ``oversized`` (messages).
+    and ``oversized`` (messages), and ``mistakes`` (of this program).
     """
 
     def __init__(
@@ -255,13 +258,14 @@ class Exchange:
             self._judge(outcome)
 
     def _judge(self, outcome: object) -> None:
-        """Count what ended a link; what is no failure of a link is a mistake of this program."""
+        """Count what ended a link; what is no failure of a link is a mistake of this program, and logged."""
         if isinstance(outcome, grpc.RpcError):
             self.counts["oversized"] += outcome.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         elif isinstance(outcome, BaseException) and not isinstance(
             outcome, asyncio.CancelledError | asyncio.InvalidStateError | grpc.aio.BaseError
         ):
-            raise outcome
+            self.counts["mistakes"] += 1
+            _LOG.error("a link ended by a mistake of this program", exc_info=outcome)
 
     # Being called
 

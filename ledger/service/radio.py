@@ -139,7 +139,7 @@ class ChipRadio:
 
 
 def radio_maker(wires: Wires, settings: RadioSettings) -> Callable[[FrameHandler], Radio]:
-    """Return what makes a radio for a gateway; all that it makes share their devices, one after the other."""
+    """Return what makes a radio for a gateway; each must be closed before the next one is made."""
     match wires:
         case SpidevWires(bus, chip_select, dio0_gpio, reset_gpio):
             port: RadioPort = SpidevPort(bus, chip_select, dio0_gpio, reset_gpio, time.sleep)

@@ -149,6 +149,9 @@ class Runner:
     def _build_anew(self, now_ns: int) -> None:
         self._wake_ns = None
         self._next_tick_ns = 0
+        if self._works.radio is not None:
+            # Two radios cannot hold one device.
+            self._works.radio.close()
         self._works = self._build()
         for peer in sorted(self._peers):
             self._perform(self._works.handle(PeerUp(peer), now_ns))

@@ -110,6 +110,8 @@ class Stage:
 
     def _build(self) -> Works:
         self.builds += 1
+        if self.radio.closed:
+            self.radio = ScriptedRadio(self)
         return Works(self.radio.handle, self.radio)
 
     def handle(self, message: Message, now_ns: int) -> list[Effect]:
@@ -206,6 +208,7 @@ def test_a_wish_to_be_woken_is_kept_long_before_the_next_spare_tick(stage: Stage
 
 
 def test_a_clock_that_is_set_back_makes_the_machine_anew_and_its_peers_known_to_it(stage: Stage) -> None:
+    first = stage.radio
     stage.start()
     stage.inbox.post(PeerUp("server"))
     until(lambda: PeerUp("server") in stage.messages)
@@ -219,6 +222,7 @@ def test_a_clock_that_is_set_back_makes_the_machine_anew_and_its_peers_known_to_
     until(lambda: stage.messages.count(Tick()) > seen)
     stage.stop()
     assert stage.builds == 2
+    assert first.closed
     assert stage.events("clock_set_back") == [{}]
 
 
