@@ -1,8 +1,9 @@
 """A memory card with a write cache that loses what was not flushed when power is cut.
 
-What a guest wrote and did not flush lies in the card's volatile cache. A flush makes it durable. When power is
-cut, any of the unflushed writes may have reached the medium, in any order, and a write may be torn between two
-sectors; everything before the last flush is there. (Linux, Documentation/block/writeback_cache_control.rst.)
+What a guest wrote and did not flush lies in the card's volatile cache. A flush makes it durable. When power
+is cut, any of the unflushed writes may have reached the medium, in any order, and a write may be torn between
+two sectors; everything before the last flush is there.
+(Linux, Documentation/block/writeback_cache_control.rst.)
 
 QEMU's own disk images cannot show that: after SIGKILL the host's page cache still holds every write.
 """
@@ -119,10 +120,7 @@ class CachedCard:
         kept_share = random.choice((0.0, 1.0, random.random()))
         kept = torn = lost = 0
         for offset, content in self._pending:
-            if (
-                random.random() < _TORN_SHARE * min(kept_share, 1 - kept_share) * 4
-                and len(content) > SECTOR_BYTES
-            ):
+            if 0 < kept_share < 1 and len(content) > SECTOR_BYTES and random.random() < _TORN_SHARE:
                 torn += 1
                 for start in range(0, len(content), SECTOR_BYTES):
                     if random.random() < kept_share:

@@ -1,9 +1,9 @@
 """Serves a card with a volatile cache to QEMU by NBD, in a process of its own.
 
-QEMU's blklogwrites was looked at for the same purpose. Its log entries carry no mark of their own, so a log that
-ends in SIGKILL with one entry still on its way cannot be read beyond it, flushes included; and the log grows for
-as long as the machine runs. Here requests are answered one after the other, and a flush is in the file when it is
-answered.
+QEMU's blklogwrites was weighed for the same purpose. Its log entries carry no mark of their own, so a log
+that ends in SIGKILL with one entry still on its way cannot be read beyond it, flushes included; and the log
+grows for as long as the machine runs. Here requests are answered one after the other, and what a flush
+covers is in the file before the flush is answered.
 
 Protocol: NBD, fixed newstyle, option EXPORT_NAME, simple replies (NetworkBlockDevice/nbd, doc/proto.md).
 Commands come as lines on standard input, answers go out as lines of JSON:

@@ -53,9 +53,9 @@ _SHORTEST_LOG = 15
 class PiImage:
     """A finished image: a folder of the cache.
 
-    `card` is the root file system (raw, ext4, sparse), never written to after the build; `identity` the private
-    key of the account `user`, readable by its owner alone; `host_key` the machine's public key as it stands in
-    a known_hosts file after the host's name ("ssh-ed25519 AAAA...").
+    `card` is the root file system (raw, ext4, sparse), never written to after the build; `identity` the
+    private key of the account `user`, readable by its owner alone; `host_key` the machine's public key as it
+    stands in a known_hosts file after the host's name ("ssh-ed25519 AAAA...").
     """
 
     folder: Path
@@ -100,6 +100,10 @@ def default_cache() -> Path:
     return (Path(root) if root and Path(root).is_absolute() else Path.home() / ".cache") / "dag-bench"
 
 
+def _say_nothing(_line: str) -> None:
+    """Progress that nobody wants to hear."""
+
+
 def find_image(cache: Path | None = None, recipe: Recipe | None = None) -> PiImage | None:
     """The image if it has been built, else None."""
     folder = _place(cache, recipe or Recipe())
@@ -110,7 +114,7 @@ def find_image(cache: Path | None = None, recipe: Recipe | None = None) -> PiIma
 
 
 def build_image(
-    cache: Path | None = None, tell: Tell = lambda line: None, recipe: Recipe | None = None
+    cache: Path | None = None, tell: Tell = _say_nothing, recipe: Recipe | None = None
 ) -> PiImage:
     """The image, built first where it is not in the cache yet (some minutes). `tell` hears how far it is.
 
@@ -206,7 +210,7 @@ class _Build:
         self._say(f"{monotonic() - self._started_s:4.0f} s  {line}")
 
     def _new_keys(self) -> str:
-        """Make host key and client key; returns the host's public one. The private ones never leave the cache."""
+        """Make host key and client key; returns the host's public one. The private ones stay in the cache."""
         host, client = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
         identity = os.open(self._result / "identity", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(identity, "wb") as stream:
@@ -227,7 +231,7 @@ class _Build:
             for package in self._recipe.refused_packages
         )
         (self._work / "refused").write_text(refusal, encoding="utf-8")
-        # OpenSSH's package makes keys of all kinds, slowly under emulation, unless files of their names are there.
+        # OpenSSH's package makes keys of all kinds, slowly under emulation, if no such files are there.
         placeholders = " ".join(f'"$1"/etc/ssh/ssh_host_{kind}_key' for kind in ("rsa", "ecdsa", "ed25519"))
         download = (
             f'cd "{self._packages}" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && apt-get -q download '

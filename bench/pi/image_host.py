@@ -36,7 +36,8 @@ def check_tools() -> None:
     missing = [package for command, package in TOOLS.items() if shutil.which(command, path=path) is None]
     if missing:
         raise PiImageError(
-            f"building the Pi's image needs {', '.join(missing)}; get it with: apt-get install {' '.join(missing)}"
+            f"building the Pi's image needs {', '.join(missing)}; "
+            f"get it with: apt-get install {' '.join(missing)}"
         )
 
 
@@ -77,7 +78,7 @@ def _as_root(command: str) -> None:
 
 
 def package_sources(release: str) -> str:
-    """The host's own apt sources for a Debian release, one ``deb`` line each, whatever form the host has them in.
+    """The host's own apt sources for a Debian release, one ``deb`` line each, whatever form they have there.
 
     Raises PiImageError when the host has none, as on another distribution.
     """
@@ -101,8 +102,8 @@ def sources_of(release: str, targets: str) -> str:
     }
     if not any(line.split()[2] == release for line in lines):
         raise PiImageError(
-            f"apt on this host has no source for Debian {release} main, which the Pi's image is made of; add one "
-            "to /etc/apt/sources.list.d, then: apt-get update"
+            f"apt on this host has no source for Debian {release} main, which the Pi's image is made of; "
+            "add one to /etc/apt/sources.list.d, then: apt-get update"
         )
     return "".join(f"{line}\n" for line in sorted(lines))
 

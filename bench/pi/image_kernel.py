@@ -43,7 +43,7 @@ def dependencies_of(module: Path) -> tuple[str, ...]:
 
 
 def built_in(listing: str) -> frozenset[str]:
-    """Names of what the kernel has in itself rather than as a module, out of the text of ``modules.builtin``."""
+    """Names of what the kernel has in itself rather than as a module, as ``modules.builtin`` lists it."""
     return frozenset(
         line.rsplit("/", 1)[-1].removesuffix(".ko").replace("-", "_") for line in listing.split()
     )

@@ -12,16 +12,17 @@
         machine.wait_until_reachable()
         machine.shut_down()
 
-The guest reaches this host at 10.0.2.2 (TCP and UDP); `forward` opens a way from this host to a port of the guest,
-and the port of SSH is another after every start, so ask for `ssh_target` anew. The account is `bench`, with sudo.
-The guest's ``/dev/virtio-ports/radio`` (group dialout) is the Unix socket `radio_socket` here: connect, and connect
-again, at any time while the machine runs; while nobody is connected, the guest's writes wait.
+The guest reaches this host at 10.0.2.2 (TCP and UDP); `forward` opens a way from this host to a port of the
+guest. The port of SSH is another after every start, so ask for `ssh_target` anew. The account is `bench`,
+with sudo (also for systemctl: there is no message bus). The guest's ``/dev/virtio-ports/radio`` (group
+dialout) is the Unix socket `radio_socket` here: connect, and connect again, at any time while the machine
+runs; while nobody is connected, the guest's writes wait.
 
-`PiMachine(image, folder=...)` keeps the card in that folder, so that it outlives the machine; without one it is
-thrown away with `close()`. With `instruction_clock` a guest's nanosecond is one instruction and all four cores take
-turns: CPU figures then repeat whatever the host does, and everything takes longer.
+`PiMachine(image, folder=...)` keeps the card in that folder, so that it outlives the machine; without one it
+is thrown away with `close()`. With `instruction_clock` a guest's nanosecond is one instruction and all four
+cores take turns: CPU figures then repeat whatever the host does, and everything takes longer.
 
-The guest may reach whatever listens on this host's loopback interface: start nothing in it that is not trusted.
+The guest may reach whatever listens on this host's loopback: start nothing in it that is not trusted.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Literal, Self
 
-from bench.pi.card import CardTraffic, PowerCut
 from bench.pi.image_recipe import RADIO_PORT
 from bench.pi.machine_card import CardDrive
 from bench.pi.machine_lifeline import command_with_lifeline
@@ -46,6 +46,7 @@ from bench.rig.infrastructure import InfrastructureError
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from bench.pi.card import CardTraffic, PowerCut
     from bench.pi.image import PiImage
 
 _MONITOR_S = 30.0
@@ -57,8 +58,8 @@ _LAST_WORDS = 1500
 class PiMachine:
     """One emulated Pi. Not thread-safe; any number of them run side by side.
 
-    `card_writes_per_s` holds the card to that many writes per second (an ordinary card about 800, an A1 card 2000:
-    reference figures in the documentation of the rig file). Failures are InfrastructureError.
+    `card_writes_per_s` holds the card to that many writes per second (an ordinary card about 800, an A1 card
+    2000). Failures are InfrastructureError.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class PiMachine:
                 ) from error
 
     def forward(self, guest_port: int, protocol: Literal["tcp", "udp"] = "tcp") -> int:
-        """Open a way from a free port of 127.0.0.1 on this host to a port of the guest; returns the host's."""
+        """Open a way from a free port of this host's 127.0.0.1 to a port of the guest; returns the host's."""
         monitor = self._running_monitor()
         before = _forwarded(monitor.line("info usernet"), protocol, guest_port)
         if not before:

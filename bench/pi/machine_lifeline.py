@@ -29,7 +29,7 @@ def command_with_lifeline(command: list[str], log: Path | None = None, log_bytes
 
 
 class BoundedLog:
-    """A file that holds the newest bytes of what is written to it: at least half of `limit_bytes`, never more."""
+    """A file that holds the newest of what is written to it: half of `limit_bytes` at least, never more."""
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
         self._path = path

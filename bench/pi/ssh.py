@@ -1,7 +1,7 @@
 """The SSH seat: a Raspberry Pi, real or emulated, reached by Fabric with one key and one pinned host key.
 
-Nothing of the user's own SSH set-up has a say: no agent, no other keys, no ~/.ssh/config, no known_hosts. A host
-that shows another key than the pinned one is refused, and no key is ever taken on trust.
+Nothing of the user's own SSH set-up has a say: no agent, no other keys, no ~/.ssh/config, no known_hosts. A
+host that shows another key than the pinned one is refused, and no key is ever taken on trust.
 
     target = SshTarget("pi east", "10.0.0.7", 22, "bench", Path("~/.ssh/bench"), "ssh-ed25519 AAAA...")
     with SshSeat(target) as pi:
@@ -15,7 +15,6 @@ What goes wrong on the way is an `InfrastructureError`; a command that ends with
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import io
 import socket
@@ -25,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 import fabric
 import paramiko
-from invoke.exceptions import CommandTimedOut
+from paramiko.pkey import UnknownKeyType
 
 from bench.rig.infrastructure import InfrastructureError
 
@@ -40,6 +39,9 @@ _RETRY_AFTER_S = 0.25
 _PROBE_S = 3.0
 _ENOUGH_TIME_S = 60.0
 _LONGEST_QUOTE = 2000
+_LONGEST_OUTPUT = 16 << 20
+_BLOCK_BYTES = 1 << 16
+_LOOK_AGAIN_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,33 @@ class CommandError(RuntimeError):
 
     def __str__(self) -> str:
         said = (self.finished.errors.strip() or self.finished.output.strip() or "nothing")[-_LONGEST_QUOTE:]
-        return f"{self.seat}: `{self.finished.command}` ended with status {self.finished.status} and said: {said}"
+        command, status = self.finished.command, self.finished.status
+        return f"{self.seat}: `{command}` ended with status {status} and said: {said}"
 
 
 def fingerprint(key: bytes) -> str:
     """A public key's fingerprint as OpenSSH writes it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+def openssh_command(target: SshTarget, known_hosts: Path) -> list[str]:
+    """OpenSSH's own client with the same one key and the same pinned host key; `known_hosts` has its line."""
+    return [
+        *(
+            "ssh",
+            "-F",
+            "none",
+            "-i",
+            str(target.identity),
+            "-p",
+            str(target.port),
+            "-o",
+            "IdentitiesOnly=yes",
+        ),
+        *("-o", "IdentityAgent=none", "-o", "PasswordAuthentication=no", "-o", "StrictHostKeyChecking=yes"),
+        *("-o", f"UserKnownHostsFile={known_hosts}", "-o", "GlobalKnownHostsFile=none"),
+        f"{target.user}@{target.host}",
+    ]
 
 
 class SshSeat:
@@ -128,8 +151,8 @@ class SshSeat:
     def connect(self, deadline_s: float = 30.0, while_waiting: Callable[[], None] = lambda: None) -> None:
         """Log in; try again until `deadline_s` has passed while the host may still be booting.
 
-        A wrong host key or a refused key is told at once. `while_waiting` is called between the attempts, and may
-        raise to end the waiting.
+        A wrong host key or a refused key is told at once. `while_waiting` is called between the attempts, and
+        may raise to end the waiting.
         """
         self.close()
         identity = self._identity()
@@ -146,28 +169,34 @@ class SshSeat:
             sleep(_RETRY_AFTER_S)
 
     def run(self, command: str, timeout_s: float = _ENOUGH_TIME_S, *, check: bool = True) -> Finished:
-        """Run a command by the account's shell and wait for its end. Raises CommandError if `check`."""
+        """Run a command by the account's shell and wait for its end. Raises CommandError if `check`.
+
+        Output is kept up to 16 MB of each kind; a command that says more is taken for an error.
+        """
         connection = self._open()
         try:
-            result = connection.run(
-                command,
-                hide=True,
-                warn=True,
-                timeout=timeout_s,
-                encoding="utf-8",
-                in_stream=False,
-            )
-        except CommandTimedOut as error:
+            with connection.transport.open_session(timeout=timeout_s) as channel:
+                channel.settimeout(timeout_s)
+                channel.exec_command(command)
+                channel.shutdown_write()
+                status, output, errors = _followed(channel, monotonic() + timeout_s)
+        except TimeoutError as error:
             raise self._error(
                 f"`{command}` did not end within {timeout_s:g} s",
                 "look whether the Pi is overloaded",
                 retry=True,
             ) from error
+        except _TooMuchError as error:
+            raise self._error(
+                f"`{command}` says more than {_LONGEST_OUTPUT} bytes", "let it say less"
+            ) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self._dropped(f"while `{command}` ran", error) from error
-        if result.exited == -1 and not self.connected:
+        if status == -1 and not self.connected:
             raise self._dropped(f"while `{command}` ran", None)
-        finished = Finished(command, result.exited, result.stdout, result.stderr)
+        finished = Finished(
+            command, status, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace")
+        )
         if check and finished.status != 0:
             raise CommandError(self.target.name, finished)
         return finished
@@ -227,7 +256,7 @@ class SshSeat:
         except paramiko.AuthenticationException as error:
             raise self._error(
                 f"does not accept the key {target.identity} for {target.user}",
-                f"append {target.identity}.pub to ~{target.user}/.ssh/authorized_keys there (ssh-copy-id does)",
+                f"append its public half to ~{target.user}/.ssh/authorized_keys there (ssh-copy-id does)",
             ) from error
         except TimeoutError as error:
             raise self._error("did not answer in time", "see whether it is overloaded", retry=True) from error
@@ -275,7 +304,7 @@ class SshSeat:
                 f"the private key {path} cannot be read ({error.strerror})",
                 "name an existing one in the rig file",
             ) from error
-        except (paramiko.SSHException, ValueError, TypeError) as error:
+        except (paramiko.SSHException, ValueError, TypeError, UnknownKeyType) as error:
             raise self._error(
                 f"{path} is no private key that can be used ({_words(error)})",
                 "make one without a passphrase: ssh-keygen -t ed25519",
@@ -328,11 +357,35 @@ class SshSeat:
 
     def _wrong_host_key(self, shown: paramiko.PKey) -> InfrastructureError:
         target = self.target
+        found = fingerprint(shown.asbytes())
         return self._error(
-            f"{target.host_entry} shows the host key {fingerprint(shown.asbytes())}, pinned is {target.fingerprint}",
+            f"{target.host_entry} shows the host key {found}, pinned is {target.fingerprint}",
             "somebody may stand in between; if the Pi was set up anew, compare the key at its own console "
             "(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) and pin the new one in the rig file",
         )
+
+
+def _followed(channel: paramiko.Channel, until_s: float) -> tuple[int, bytes, bytes]:
+    """Status, output and errors of a command once it has ended."""
+    output, errors = bytearray(), bytearray()
+    while True:
+        ended = channel.closed or (channel.exit_status_ready() and channel.eof_received)
+        while channel.recv_ready():
+            output += channel.recv(_BLOCK_BYTES)
+        while channel.recv_stderr_ready():
+            errors += channel.recv_stderr(_BLOCK_BYTES)
+        if max(len(output), len(errors)) > _LONGEST_OUTPUT:
+            raise _TooMuchError
+        # Only what had ended before it was emptied has nothing more to say.
+        if ended:
+            return channel.recv_exit_status(), bytes(output), bytes(errors)
+        if monotonic() >= until_s:
+            raise TimeoutError
+        sleep(_LOOK_AGAIN_S)
+
+
+class _TooMuchError(RuntimeError):
+    """More output than is kept."""
 
 
 class _StrangeHostKeyError(paramiko.SSHException):
@@ -346,12 +399,12 @@ class _StrangeHostKeyError(paramiko.SSHException):
 class _Refuse(paramiko.MissingHostKeyPolicy):
     """Takes no key on trust; keeps the key that was shown, for the message."""
 
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+    def missing_host_key(self, _client: paramiko.SSHClient, _hostname: str, key: paramiko.PKey) -> None:
         raise _StrangeHostKeyError(key)
 
 
 def _connection(target: SshTarget, identity: paramiko.PKey, patience_s: float) -> Any:
-    """A Fabric connection, not yet open, that knows one key on either side and nothing of the user's set-up."""
+    """A Fabric connection, not yet open, that knows one key on either side and no set-up of the user's."""
     connection = fabric.Connection(
         target.host,
         user=target.user,
@@ -378,10 +431,10 @@ def _key_of(seat: str, line: str) -> paramiko.PKey:
     try:
         kind, encoded, *_ = line.split()
         return paramiko.PKey.from_type_string(kind, base64.b64decode(encoded, validate=True))
-    except (ValueError, binascii.Error, paramiko.SSHException, IndexError) as error:
+    except (ValueError, IndexError, paramiko.SSHException, UnknownKeyType) as error:
         raise ValueError(
-            f"{seat}: found {line[:60]!r} as host key, expected its kind and its base64, as ssh-keyscan prints them "
-            "after the host's name"
+            f"{seat}: found {line[:60]!r} as host key, expected its kind and its base64, as ssh-keyscan "
+            "prints them after the host's name"
         ) from error
 
 
