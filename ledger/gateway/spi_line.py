@@ -5,13 +5,16 @@ stream. Packets are those of :mod:`ledger.gateway.framing`, each ``kind u8 | seq
 
 =============  =========  ==================================================================================
 HELLO          host       body: session, 8 bytes. Forget what was before; answered in kind
-TRANSFER       host       body: the bytes to send while the chip is selected. Answer: as many bytes read
+TRANSFER       host       body: ``count u16 | bytes`` for one selection of the chip. Answer: the bytes read
 RESET          host       pulse the reset pin. Answer without a body
 LEVEL          host       nothing to do: the answer tells the level of DIO0
 ANSWER         chip       body: ``kind u8 | dio0 u8 | ...`` of the request with the same sequence
 DIO0           chip       body: ``dio0 u8``. The pin has changed; nobody answers
 UNKNOWN        chip       body: empty. There was no HELLO since the chip's end began: say it
 =============  =========  ==================================================================================
+
+Zeros at the end of a transfer's bytes are left out, in both directions: a read sends nothing else after the
+address, a write reads nothing else.
 
 One request is under way at a time. An answer that fails to come is asked for by the same packet again; the
 chip's end answers a repeated sequence from memory, since reading a FIFO twice is not reading it once. A lost
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
 
 MAX_TRANSFER_BYTES: Final = 257
 """An address and the whole FIFO."""
-_MAX_PACKET_BYTES: Final = 4 + MAX_TRANSFER_BYTES
+_COUNT_BYTES: Final = 2
+_MAX_PACKET_BYTES: Final = 2 + _COUNT_BYTES + MAX_TRANSFER_BYTES
 _SESSION_BYTES: Final = 8
 
 REPEAT_AFTER_NS: Final = 500_000_000
@@ -122,10 +126,7 @@ class ChipEnd:
             case Kind.HELLO:
                 return body
             case Kind.TRANSFER:
-                self._chip.select()
-                read = bytes(map(self._chip.transfer, body))
-                self._chip.deselect()
-                return read
+                return self._transfer(int.from_bytes(body[:_COUNT_BYTES], "big"), body[_COUNT_BYTES:])
             case Kind.RESET:
                 self._chip.reset()
             case Kind.LEVEL:
@@ -133,6 +134,14 @@ class ChipEnd:
             case _:
                 raise ValueError(f"{kind} is no request")
         return b""
+
+    def _transfer(self, count: int, data: bytes) -> bytes:
+        if not len(data) <= count <= MAX_TRANSFER_BYTES:
+            raise ValueError(f"a transfer of {count} bytes with {len(data)} of them")
+        self._chip.select()
+        read = bytes(map(self._chip.transfer, data.ljust(count, b"\x00")))
+        self._chip.deselect()
+        return read.rstrip(b"\x00")
 
 
 class HostEnd:
@@ -151,7 +160,7 @@ class HostEnd:
         self._session = (session % 2 ** (8 * _SESSION_BYTES)).to_bytes(_SESSION_BYTES, "big")
         self._greeted = False
         self._sequence = 0
-        self._sent_bytes = 0
+        self._count = 0
         self._asked: Kind | None = None
         self._read: bytes | None = None
         self._deframer = Deframer(_MAX_PACKET_BYTES)
@@ -170,7 +179,8 @@ class HostEnd:
         """Return what to send for one selection of the chip. Raises ValueError when it is too long."""
         if len(data) > MAX_TRANSFER_BYTES:
             raise ValueError(f"one transfer has at most {MAX_TRANSFER_BYTES} bytes, not {len(data)}")
-        return self._request(Kind.TRANSFER, data)
+        self._count = len(data)
+        return self._request(Kind.TRANSFER, len(data).to_bytes(_COUNT_BYTES, "big") + data.rstrip(b"\x00"))
 
     def reset(self) -> bytes:
         """Return what to send for a pulse of the reset pin."""
@@ -196,14 +206,13 @@ class HostEnd:
         self._sequence = (self._sequence + 1) % 256
         self._asked = kind
         self._read = None
-        self._sent_bytes = len(body)
         return wrap(bytes([kind, self._sequence]) + body)
 
     def _take(self, kind: int, sequence: int, body: bytes) -> None:
         if kind == Kind.DIO0 and len(body) == 1 and self._greeted:
             self._set_level(body[0])
         elif kind == Kind.ANSWER and len(body) >= 2 and self._is_wanted(sequence, body):
-            self._read = body[2:]
+            self._read = body[2:].ljust(self._count, b"\x00") if self._asked is Kind.TRANSFER else body[2:]
             self._greeted = True
             self._set_level(body[1])
         elif kind == Kind.UNKNOWN and sequence == self._sequence:
@@ -216,8 +225,7 @@ class HostEnd:
             return False
         if self._asked is Kind.HELLO:
             return bool(body[2:] == self._session)
-        wanted_bytes = self._sent_bytes if self._asked is Kind.TRANSFER else 0
-        return len(body) == 2 + wanted_bytes
+        return len(body) <= 2 + (self._count if self._asked is Kind.TRANSFER else 0)
 
     def _set_level(self, level: int) -> None:
         self.rose = self.rose or (level != 0 and not self.dio0)

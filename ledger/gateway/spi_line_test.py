@@ -58,12 +58,12 @@ def greeted(session: int = 7) -> tuple[HostEnd, ChipEnd, CountingChip]:
 
 def test_a_transfer_selects_the_chip_once() -> None:
     host, end, chip = greeted()
-    for data in (b"\x42\x00", b"\x00" * MAX_TRANSFER_BYTES, b"x"):
+    for data in (b"\x42\x00", b"\x00" * MAX_TRANSFER_BYTES, b"x", b"\x01" * MAX_TRANSFER_BYTES):
         before = len(chip.seen)
         host.receive(end.receive(host.transfer(data)))
         assert chip.selections[-1] == data
         assert host.answer() == bytes((before + n) % 256 for n in range(1, len(data) + 1))
-    assert len(chip.selections) == 3
+    assert len(chip.selections) == 4
 
 
 def test_a_transfer_over_the_limit_is_refused() -> None:
@@ -125,7 +125,19 @@ def test_hello_starts_clean_amid_what_an_earlier_host_left() -> None:
     assert chip.selections == [b"left", b"next"]
 
 
-@pytest.mark.parametrize("packet", [b"", b"\x02", b"\x09\x05", b"\x81\x02\x02\x00", b"\xff" * 200])
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        b"\x02",
+        b"\x09\x05",
+        b"\x81\x02\x02\x00",
+        b"\xff" * 200,
+        # Transfers of fewer bytes than they bring, and of more than there may be.
+        b"\x02\x05\x00\x01ab",
+        b"\x02\x05\x01\x02a",
+    ],
+)
 def test_a_sound_packet_that_means_nothing_is_counted(packet: bytes) -> None:
     host, end, chip = greeted()
     assert end.receive(wrap(packet)) == b""
