@@ -17,9 +17,21 @@ from bench.rig.infrastructure import InfrastructureError
 
 _TAIL_OCTETS = 2000
 
-# PR_SET_PDEATHSIG watches the thread that started the process, not its process: all are started by one thread
-# that lives as long as the owner.
-_starter = ThreadPoolExecutor(1, thread_name_prefix="starter of processes")
+
+def _new_starter() -> ThreadPoolExecutor:
+    # PR_SET_PDEATHSIG watches the thread that started the process, not its process: all are started by one
+    # thread that lives as long as the owner.
+    return ThreadPoolExecutor(1, thread_name_prefix="starter of processes")
+
+
+def _renew_starter() -> None:
+    """A fork has no threads of its parent."""
+    global _starter
+    _starter = _new_starter()
+
+
+_starter = _new_starter()
+os.register_at_fork(after_in_child=_renew_starter)
 
 
 class BoundProcess:

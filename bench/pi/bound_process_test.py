@@ -92,6 +92,19 @@ def test_it_ends_with_an_owner_that_is_killed(tmp_path: Path) -> None:
     _until(lambda: not _runs(pid))
 
 
+def test_a_fork_starts_processes_of_its_own(tmp_path: Path) -> None:
+    with BoundProcess("server", SLEEPER, tmp_path / "log"):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                BoundProcess("server", [sys.executable, "-c", "pass"], tmp_path / "forked").stop()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def _runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

@@ -14,7 +14,6 @@ from bench.pi.ledger_process import LedgerEvent, LedgerFailureError, NodeFolder,
 from bench.pi.process import ProcessGateway
 from bench.pi.uplink import UplinkPlan
 from bench.pi.vpn.hub import Hub
-from bench.pi.vpn.impairment import PathPlan
 from bench.pi.vpn.namespace import Namespace
 from bench.pi.vpn.relay import RelayPlan
 from bench.pi.vpn.wireguard import Tunnel
@@ -165,8 +164,7 @@ def test_they_converge_over_wireguard_through_loss_jitter_an_outage_and_a_cut(
     pi = stack.enter_context(Namespace("pi east"))
     smooth = UplinkPlan(20 * NS_PER_MS, jitter_ns=10 * NS_PER_MS, loss_ppm=50_000)
     broken = replace(smooth, outages=((1000 * NS_PER_MS, 4000 * NS_PER_MS),))
-    way = PathPlan(smooth)
-    spoke = hub.join("east", RelayPlan(way, way), Stream(4, "uplink"), listen=pi.host_address)
+    spoke = hub.join("east", RelayPlan.both_ways(smooth), Stream(4, "uplink"), listen=pi.host_address)
     tunnel = stack.enter_context(Tunnel(pi, spoke.interface(pi.host_address), tmp_path / "pi.log"))
     gateway = stack.enter_context(
         ProcessGateway("east", tmp_path / "east", lambda _event: None, enclose=pi.argv)
@@ -178,9 +176,7 @@ def test_they_converge_over_wireguard_through_loss_jitter_an_outage_and_a_cut(
     village = Village(stack, gateway)
     tunnel.wait_for_handshake(spoke.server_key, PATIENCE_S)
     until(lambda: _own_and_foreign(accepted))
-    before = spoke.relay.begin(
-        RelayPlan(PathPlan(broken), PathPlan(broken)), Stream(5, "uplink"), time.monotonic_ns()
-    )
+    before = spoke.relay.begin(RelayPlan.both_ways(broken), Stream(5, "uplink"), time.monotonic_ns())
     assert before.up.passed > before.up.lost > 0
     until(lambda: spoke.relay.now_ns() > 4000 * NS_PER_MS)
     assert spoke.relay.account().up.outage_hits[0] > 0

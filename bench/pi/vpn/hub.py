@@ -5,6 +5,7 @@ Addresses in the tunnels come from 198.19.0.0/16, the upper half of what is set 
 """
 
 import ipaddress
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Final, Self
 from bench.pi.vpn.keys import PublicKey, SecretKey, preshared_key_at, private_key_at
 from bench.pi.vpn.namespace import Namespace
 from bench.pi.vpn.relay import Relay, RelayPlan
-from bench.pi.vpn.wireguard import KEEPALIVE_S, PORT, Interface, Peer, PeerStatus, Tunnel
+from bench.pi.vpn.wireguard import KEEPALIVE_S, PORT, SESSION_S, Interface, Peer, PeerStatus, Tunnel
+from bench.rig.infrastructure import InfrastructureError
 from bench.world.streams import Stream
 
 TUNNELS: Final = ipaddress.IPv4Network("198.19.0.0/16")
@@ -103,6 +105,19 @@ class Hub:
         """Wait for a handshake with this Pi, as `Tunnel.wait_for_handshake`."""
         key = self.spokes[name].private_key.public
         return self.tunnel.wait_for_handshake(key, deadline_s, newer_than_s)
+
+    def check(self, name: str) -> None:
+        """Raise InfrastructureError if the VPN to this Pi is down: no process, or no valid session."""
+        handshake_s = self.status(name).latest_handshake_s
+        age_s = int(time.time()) - handshake_s
+        if age_s > SESSION_S:
+            since = f"none since {age_s} s" if handshake_s else "none yet"
+            raise InfrastructureError(
+                self.tunnel.seat,
+                f"no handshake with {name} ({since})",
+                "see that the Pi runs, and that no cut lasts (bench.pi.vpn.relay)",
+                retry_helps=True,
+            )
 
     def close(self) -> None:
         """Take down relays, tunnel and namespace, with what still runs in it."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self, TypeVar
 
+from bench.pi.uplink import UplinkPlan
 from bench.pi.vpn.impairment import Fate, Path, PathPlan, Verdict
 from bench.pi.vpn.keys import PublicKey
 from bench.pi.vpn.message import Admission
@@ -40,6 +41,12 @@ class RelayPlan:
 
     up: PathPlan = field(default_factory=PathPlan)
     down: PathPlan = field(default_factory=PathPlan)
+
+    @classmethod
+    def both_ways(cls, uplink: UplinkPlan, rate_bps: int | None = None) -> Self:
+        """The same in both directions, as the virtual uplink has it."""
+        path = PathPlan(uplink, rate_bps)
+        return cls(path, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,11 @@ class Relay:
         self._cuts: list[DemandCut] = []
         self._closed = False
         self._front = _bound(name, listen)
-        self._back = _bound(name, ("0.0.0.0", 0))
+        try:
+            self._back = _bound(name, ("0.0.0.0", 0))
+        except BaseException:
+            self._front.close()
+            raise
         self.endpoint: Address = self._front.getsockname()
         """Where the relay listens for the initiator."""
         self._loop = asyncio.new_event_loop()

@@ -114,8 +114,8 @@ def _rounds(process: BoundProcess) -> int:
 
 @needs_wireguard
 def test_tcp_passes_through_delay_jitter_and_loss(stack: ExitStack, tmp_path: Path) -> None:
-    way = PathPlan(UplinkPlan(10 * NS_PER_MS, jitter_ns=5 * NS_PER_MS, loss_ppm=150_000))
-    pair = Pair(stack, tmp_path, RelayPlan(way, way))
+    way = UplinkPlan(10 * NS_PER_MS, jitter_ns=5 * NS_PER_MS, loss_ppm=150_000)
+    pair = Pair(stack, tmp_path, RelayPlan.both_ways(way))
     pair.tunnel.wait_for_handshake(pair.server_key, PATIENCE_S)
     pair.hub.wait_for_handshake("east", PATIENCE_S)
     with pair.echo(), pair.talk(60) as client:
@@ -171,9 +171,13 @@ def test_a_planned_outage_from_the_start_keeps_the_tunnel_down_until_its_end(
         pair.tunnel.wait_for_handshake(pair.server_key, 0.2)
     assert caught.value.retry_helps
     assert str(caught.value).startswith(f"VPN of pi: no handshake with {pair.server_key} within 0.2 s; see")
+    with pytest.raises(InfrastructureError, match=r"VPN of server: no handshake with east \(none yet\)"):
+        pair.hub.check("east")
     before = pair.spoke.relay.begin(RelayPlan(), Stream(2), time.monotonic_ns())
     assert before.up.passed == 0
     pair.tunnel.wait_for_handshake(pair.server_key, PATIENCE_S)
+    pair.hub.wait_for_handshake("east", PATIENCE_S)
+    pair.hub.check("east")
 
 
 @needs_wireguard
