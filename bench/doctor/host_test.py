@@ -143,14 +143,20 @@ def test_what_is_no_ssh_server_is_told_in_time(
     assert capfd.readouterr().err == ""
 
 
-def test_a_command_that_hangs_is_a_finding(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_hangs_is_a_finding(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(host, "COMMAND_WITHIN_S", 2)
+    waiting = tmp_path / "waiting"
+    waiting.touch()
 
     def hang(shell: Shell) -> Iterator[Finding]:
-        # Waits for the end of its input, which comes with the end of the connection.
-        yield present("never", shell.run("cat").output)
+        yield present("never", shell.run(f"while [ -e {waiting} ]; do sleep 0.1; done").output)
 
-    *_, finding = host_findings(sshd.login(), hang)
+    try:
+        *_, finding = host_findings(sshd.login(), hang)
+    finally:
+        waiting.unlink()  # and so it ends there
     assert (finding.subject, finding.state) == ("commands", State.MISSING)
     assert finding.found == "a command did not end within 2 s"
 
