@@ -10,6 +10,9 @@ from bench.instruments.scpi.channel import PowerEvent, Slew, SupplyChannel
 MS = 1_000_000
 SECOND_NS = 1_000 * MS
 SLEW = Slew(rise_uv_per_ms=100_000, fall_uv_per_ms=50_000)
+UNEVEN = Slew(rise_uv_per_ms=99_991, fall_uv_per_ms=33_331)
+"""No level is passed at a whole ns."""
+
 VOLTAGE_UV = 5_000_000
 
 
@@ -19,11 +22,12 @@ class Bench:
 
     part: Part = field(default_factory=lambda: SteppedCurrent(100_000))
     limit_ua: int = 3_000_000
+    slew: Slew = SLEW
 
     def __post_init__(self) -> None:
         self.events: list[tuple[int, bool]] = []
         load = Load("board", self.part, 2_700, lambda _powered: None)
-        self.channel = SupplyChannel([load], self._on_power, SLEW)
+        self.channel = SupplyChannel([load], self._on_power, self.slew)
         self.channel.set_voltage(VOLTAGE_UV)
         self.channel.set_limit(self.limit_ua)
 
@@ -50,6 +54,39 @@ def test_switching_on_and_off_powers_and_cuts_the_board_at_the_exact_time() -> N
     # Just below 2.7 V, 2.300001 V down at 50 mV per ms.
     assert bench.events[1:] == [(SECOND_NS + 46 * MS + 20, False)]
     assert bench.channel.voltage_uv == 0
+
+
+def test_a_level_between_two_ns_is_passed_at_the_later() -> None:
+    bench = Bench(slew=UNEVEN)
+    bench.channel.switch(True)
+    bench.channel.advance(SECOND_NS)
+    assert bench.events == [(-(-2_750_000 * MS // 99_991), True)]
+    bench.channel.switch(False)
+    bench.channel.advance(2 * SECOND_NS)
+    assert bench.events[1:] == [(SECOND_NS - (-2_300_001 * MS // 33_331), False)]
+
+
+def test_a_board_comes_up_only_above_the_hysteresis() -> None:
+    bench = Bench()
+    bench.channel.switch(True)
+    for voltage_uv, powered in ((2_749_000, False), (2_750_000, True), (2_700_000, True), (2_699_000, False)):
+        bench.channel.set_voltage(voltage_uv)
+        bench.channel.advance(bench.channel.now_ns + SECOND_NS)
+        bench.channel.advance(bench.channel.now_ns + SECOND_NS)
+        assert (bool(bench.events) and bench.events[-1][1]) is powered
+
+
+def test_a_steady_output_rests_and_a_guarded_one_does_not() -> None:
+    bench = Bench()
+    assert bench.channel.due_ns == 100 * MS
+    bench.channel.switch(True)
+    # The first level on the way: just below 2.7 V.
+    assert bench.channel.due_ns == 27 * MS - 10
+    bench.channel.advance(SECOND_NS)
+    assert bench.channel.due_ns == SECOND_NS + 100 * MS
+    bench.channel.over_current.level = 200_000
+    bench.channel.over_current.is_enabled = True
+    assert bench.channel.due_ns == SECOND_NS + 5 * MS
 
 
 def test_energy_of_a_steady_voltage_is_exact() -> None:
@@ -92,7 +129,7 @@ def test_how_time_is_cut_changes_nothing(
     actions: list[tuple[int, bool | int | None]], cuts: list[int]
 ) -> None:
     def played(extra_ns: list[int]) -> SupplyChannel:
-        bench = Bench()
+        bench = Bench(slew=UNEVEN)
         benches.append(bench)
         times = iter(sorted(extra_ns))
         stop, at_ns = next(times, None), 0
