@@ -4,13 +4,13 @@ Both ends are plain state machines from bytes to bytes; :class:`SpiLinePort` put
 stream. Packets are those of :mod:`ledger.gateway.framing`, each ``kind u8 | sequence u8 | body``:
 
 =============  =========  ==================================================================================
-HELLO          host       body: session, 8 bytes. Forget what was before; answered in kind
+HELLO          host       body: ``version u8 | session, 8 bytes``. Forget what was before; answered in kind
 TRANSFER       host       body: ``count u16 | bytes`` for one selection of the chip. Answer: the bytes read
 RESET          host       pulse the reset pin. Answer without a body
 LEVEL          host       nothing to do: the answer tells the level of DIO0
 ANSWER         chip       body: ``kind u8 | dio0 u8 | ...`` of the request with the same sequence
 DIO0           chip       body: ``dio0 u8``. The pin has changed; nobody answers
-UNKNOWN        chip       body: empty. There was no HELLO since the chip's end began: say it
+UNKNOWN        chip       body: ``version u8``. There was no HELLO of this version since the chip's end began
 =============  =========  ==================================================================================
 
 Zeros at the end of a transfer's bytes are left out, in both directions: a read sends nothing else after the
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from ledger.gateway.byte_stream import ByteStream
 
+VERSION: Final = 1
+"""Of what is said on the line; both ends must have the same."""
 MAX_TRANSFER_BYTES: Final = 257
 """An address and the whole FIFO."""
 _COUNT_BYTES: Final = 2
@@ -106,9 +108,9 @@ class ChipEnd:
             return b""
         kind, sequence, body = request[0], request[1], request[2:]
         if kind == Kind.HELLO:
-            self._greeted = True
-        elif not self._greeted:
-            return wrap(bytes([Kind.UNKNOWN, sequence]))
+            self._greeted = body[:1] == bytes([VERSION])
+        if not self._greeted:
+            return wrap(bytes([Kind.UNKNOWN, sequence, VERSION]))
         if request == self._last_request:
             self.repeated += 1
             return self._last_answer
@@ -155,9 +157,9 @@ class HostEnd:
         self.rose = False
         self.dio0 = False
         self.strays = 0
-        self.unknown_here = False
-        """Whether the chip's end has asked for a HELLO."""
-        self._session = (session % 2 ** (8 * _SESSION_BYTES)).to_bytes(_SESSION_BYTES, "big")
+        self.version_there: int | None = None
+        """Set when the chip's end does not know this host: either it began anew, or is of this version."""
+        self._hello = bytes([VERSION]) + (session % (1 << 8 * _SESSION_BYTES)).to_bytes(_SESSION_BYTES, "big")
         self._greeted = False
         self._sequence = 0
         self._count = 0
@@ -172,8 +174,8 @@ class HostEnd:
 
     def hello(self) -> bytes:
         """Return what to send to begin with: whatever was half sent before ends with it."""
-        self.unknown_here = False
-        return b"\x00" + self._request(Kind.HELLO, self._session)
+        self.version_there = None
+        return b"\x00" + self._request(Kind.HELLO, self._hello)
 
     def transfer(self, data: bytes) -> bytes:
         """Return what to send for one selection of the chip. Raises ValueError when it is too long."""
@@ -215,8 +217,8 @@ class HostEnd:
             self._read = body[2:].ljust(self._count, b"\x00") if self._asked is Kind.TRANSFER else body[2:]
             self._greeted = True
             self._set_level(body[1])
-        elif kind == Kind.UNKNOWN and sequence == self._sequence:
-            self.unknown_here = True
+        elif kind == Kind.UNKNOWN and len(body) == 1 and sequence == self._sequence:
+            self.version_there = body[0]
         else:
             self.strays += 1
 
@@ -224,12 +226,20 @@ class HostEnd:
         if self._read is not None or sequence != self._sequence or body[0] != self._asked:
             return False
         if self._asked is Kind.HELLO:
-            return bool(body[2:] == self._session)
+            return body[2:] == self._hello
         return len(body) <= 2 + (self._count if self._asked is Kind.TRANSFER else 0)
 
     def _set_level(self, level: int) -> None:
         self.rose = self.rose or (level != 0 and not self.dio0)
         self.dio0 = bool(level)
+
+
+def _unknown(version: int) -> str:
+    if version == VERSION:
+        return "the chip's end began anew"
+    return (
+        f"the chip's end speaks version {version}, this one {VERSION}; install the same release at both ends"
+    )
 
 
 class SpiLinePort:
@@ -329,8 +339,8 @@ class SpiLinePort:
                 answer = self._wait(self._stream)
                 if answer is not None:
                     return answer
-                if self._end.unknown_here:
-                    self._lose(f"{self._stream.name}: the chip's end began anew")
+                if self._end.version_there is not None:
+                    self._lose(f"{self._stream.name}: {_unknown(self._end.version_there)}")
                     return None
             self._lose(f"{self._stream.name}: nobody answers; check that the chip's end of the line runs")
         except StreamError as error:
@@ -339,7 +349,7 @@ class SpiLinePort:
 
     def _wait(self, stream: ByteStream) -> bytes | None:
         until_ns = self._clock_ns() + REPEAT_AFTER_NS
-        while self._end.answer() is None and not self._end.unknown_here:
+        while self._end.answer() is None and self._end.version_there is None:
             left_ns = until_ns - self._clock_ns()
             if left_ns <= 0:
                 break

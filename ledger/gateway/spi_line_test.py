@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ledger.gateway import spi_line
 from ledger.gateway.byte_stream import ByteStream, StreamError, open_stream
-from ledger.gateway.framing import wrap
-from ledger.gateway.spi_line import MAX_TRANSFER_BYTES, ChipEnd, HostEnd, Kind, SpiLinePort
+from ledger.gateway.framing import Deframer, wrap
+from ledger.gateway.spi_line import MAX_TRANSFER_BYTES, VERSION, ChipEnd, HostEnd, Kind, SpiLinePort
 from ledger.gateway.sx1278 import Mode, RadioSettings, Sx1278
 from ledger.gateway.sx1278_test import RegisterChip
 
@@ -104,10 +104,10 @@ def test_before_hello_nothing_is_carried_out_and_the_host_is_told() -> None:
     end, host = ChipEnd(chip), HostEnd(1)
     assert end.dio0_changed(True) == b""
     host.receive(end.receive(host.transfer(b"abc")))
-    assert host.unknown_here
+    assert host.version_there == VERSION
     assert chip.selections == []
     host.receive(end.receive(host.hello()))
-    assert not host.unknown_here
+    assert host.version_there is None
     assert host.rose
 
 
@@ -352,6 +352,35 @@ def test_a_chip_end_that_began_anew_is_greeted_again(
     assert port.fault is None
     assert port.transfer(b"\x42\x00") == b"\x00\x12"
     port.close()
+
+
+class LaterChipEnd(ChipEnd):
+    """Of a release whose line is another."""
+
+    def receive(self, data: bytes) -> bytes:
+        return b"".join(wrap(bytes([Kind.UNKNOWN, packet[1], 9])) for packet in Deframer(300).feed(data))
+
+
+def test_a_chip_end_of_another_release_is_named(pair: tuple[Serving, Callable[[], ByteStream]]) -> None:
+    serving, opener = pair
+    serving.end = LaterChipEnd(Pins(serving.chip))
+    port = SpiLinePort(opener, SteppingClock(), 1)
+    assert port.transfer(b"\x42\x00") == b"\x00\x00"
+    assert (port.fault or "").endswith(
+        "the chip's end speaks version 9, this one 1; install the same release at both ends"
+    )
+    port.close()
+
+
+def test_a_host_of_another_release_is_not_listened_to() -> None:
+    chip = CountingChip()
+    end = ChipEnd(chip)
+    hello = wrap(bytes([Kind.HELLO, 1, VERSION + 1]) + bytes(8))
+    transfer = wrap(bytes([Kind.TRANSFER, 2, 0, 1, 7]))
+    assert end.receive(hello + transfer) == b"".join(
+        wrap(bytes([Kind.UNKNOWN, sequence, VERSION])) for sequence in (1, 2)
+    )
+    assert chip.selections == []
 
 
 def test_a_device_that_is_missing_at_the_start_is_named() -> None:
