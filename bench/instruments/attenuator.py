@@ -74,7 +74,8 @@ _J7211: Final = {
     "J7211B": StepRange(12_100, 100),
     "J7211C": StepRange(10_100, 100),
 }
-"""Keysight J7211A/B/C attenuation control units: 0 to 121 dB, the C 0 to 101 dB, by 1 dB (data sheet)."""
+"""Keysight J7211A/B/C attenuation control units: 0 to 121 dB, the C 0 to 101 dB, by 1 dB. Not checked
+against a unit: one with another range refuses by its error queue."""
 
 
 class ScpiAttenuator:

@@ -51,10 +51,10 @@ ATMEGA328P_POWER_DOWN_UA: Final = 4
 
 UNO_BROWN_OUT_MV: Final = 2_700
 """The Uno's extended fuse is 0xFD (boards.txt of the Arduino AVR core 1.8), of which BODLEVEL 2:0 is 101:
-2.7 V typically (Atmel-8271, table 29-17, BODLEVEL fuse coding)."""
+2.7 V typically (Atmel-8271, BODLEVEL fuse coding)."""
 
 BROWN_OUT_HYSTERESIS_MV: Final = 50
-"""VHYST of the same chip's brown-out detector, typically (Atmel-8271, table 29-16)."""
+"""VHYST of the same chip's brown-out detector, typically (Atmel-8271, system and reset characteristics)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +187,10 @@ class RadioPart:
 
 
 HC12_CURRENT_UA: Final = {1: 3_600, 2: 80, 3: 16_000, 4: 16_000}
-"""Current of an idle HC-12 by its mode FU1 to FU4 (user manual v2.4, table of modes)."""
+"""Current of an idle HC-12 by its mode FU1 to FU4 (user manual v2.4; FU4, for which it has no figure, as FU3)."""
 
 HC12_TRANSMIT_UA: Final = 100_000
-"""An HC-12 sending at 20 dBm (user manual v2.4 gives 100 mA for its largest power)."""
+"""An HC-12 sending at 20 dBm: what its sellers state; not checked against a manual or a meter."""
 
 
 # The Pi

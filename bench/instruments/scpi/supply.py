@@ -42,7 +42,7 @@ DP832: Final = (
     Ratings(32_000, 3_200, 3_000, 33_000, 3_300),
     Ratings(5_300, 3_200, 3_000, 5_500, 3_300),
 )
-"""The outputs of a DP832."""
+"""The outputs of a DP832; the largest levels of its protections are assumed."""
 
 
 class SupplyInstrument(ScpiInstrument):
