@@ -187,7 +187,7 @@ class RadioPart:
 
 
 HC12_CURRENT_UA: Final = {1: 3_600, 2: 80, 3: 16_000, 4: 16_000}
-"""Current of an idle HC-12 by its mode FU1 to FU4 (user manual v2.4; FU4, for which it has no figure, as FU3)."""
+"""Current of an idle HC-12 by its mode FU1 to FU4 (user manual v2.4; it has none for FU4, taken as FU3)."""
 
 HC12_TRANSMIT_UA: Final = 100_000
 """An HC-12 sending at 20 dBm: what its sellers state; not checked against a manual or a meter."""
