@@ -16,7 +16,7 @@ from bench.radio.modulation import Modulation
 from bench.radio.propagation import FixedLinks
 from bench.radio.sx1278 import Sx1278
 from bench.rig.calibration import load_calibration
-from bench.rig.model import Branch, Radio, Rig
+from bench.rig.model import Branch, Radio, Rig, Uplink
 from bench.server.virtual import VirtualServer
 from bench.stimulus import BranchStimuli
 from bench.uno.clock import CYCLE_HZ, UnoClock
@@ -321,7 +321,7 @@ class ServerPart:
 
 def _uplink_end(branch: Branch, stage: Stage, island: Island, peer: str) -> UplinkEnd:
     stream = stage.seed.child("uplink", branch.name)
-    return UplinkEnd(f"{branch.name}/uplink", _uplink_plan(branch), stream, island, peer)
+    return UplinkEnd(f"{branch.name}/uplink", uplink_plan(branch.uplink), stream, island, peer)
 
 
 def pi_name(branch: Branch) -> str:
@@ -351,8 +351,8 @@ def _loss(radio: Radio) -> LossPlan:
     return IndependentLoss(radio.loss_ppm)
 
 
-def _uplink_plan(branch: Branch) -> UplinkPlan:
-    uplink = branch.uplink
+def uplink_plan(uplink: Uplink) -> UplinkPlan:
+    """The way between a Pi and the server as the rig file has it."""
     return UplinkPlan(
         delay_ns=uplink.delay_ms * NS_PER_MS,
         jitter_ns=uplink.jitter_ms * NS_PER_MS,

@@ -17,6 +17,7 @@ from bench import run
 from bench.doctor import diagnose, render
 from bench.errors import USER_ERRORS
 from bench.paced.rig import PacedRig
+from bench.pi.command import app as pi
 from bench.rig.loader import load_rig
 from bench.rig.model import Rig
 from bench.summary import summary_of
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 
 app.add_typer(uno, name="uno")
+app.add_typer(pi, name="pi")
 
 RigOption = Annotated[Path, typer.Option("--rig", help="Rig file (TOML).", metavar="FILE")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness of the run.")]

@@ -1,6 +1,8 @@
 """What a user can mend: these errors are told in a sentence, all others are defects of the bench."""
 
+from bench.pi.image_host import PiImageError
 from bench.rig.criteria import CriterionError
+from bench.rig.infrastructure import InfrastructureError
 from bench.rig.problem import RigError
 from bench.sensors.dataset import DatasetError
 from bench.sensors.s0 import S0Error
@@ -18,7 +20,9 @@ USER_ERRORS = (
     CriterionError,
     DatasetError,
     ImageError,
+    InfrastructureError,
     MainsError,
+    PiImageError,
     ProvisioningError,
     RadioSettingError,
     ReportError,

@@ -1,18 +1,363 @@
-"""The gateway of a branch on its Pi as a seat."""
+"""The gateway of one branch as a seat: a Pi that is reached by SSH, real or emulated, and its service."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import socket
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from bench.assembly import PiFigures, pi_name
+from bench.paced.configuration import NodeFiles, gateway_text
+from bench.paced.event_records import EventRecords
+from bench.paced.radio_line import RadioLine
+from bench.paced.scene import Audit
+from bench.pi.deployment import (
+    REGISTRY_FILE,
+    SIGNING_KEY_FILE,
+    STORE,
+    GatewaySettings,
+    deploy,
+)
+from bench.pi.gateway_service import GatewayService, ServiceFigures
+from bench.pi.image import build_image, default_cache
+from bench.pi.machine import PiMachine
+from bench.pi.release import build_release
+from bench.pi.ssh import SshSeat
+from bench.rig.calibration import load_calibration
+from bench.rig.infrastructure import InfrastructureError
+from bench.rig.strategy import State
+from ledger.gateway.byte_stream import ByteStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from bench.rig.model import Branch
+    from bench.assembly import Stage
+    from bench.paced.configuration import Scalar
+    from bench.paced.servers import ServerSeat
+    from bench.radio.sx1278 import Sx1278
+    from bench.rig.model import Branch, Uplink
+    from bench.world.paced import PacedWorld
+    from bench.world.trace import Record
 
-GatewaySeat = Any
+_JOIN_S: Final = 60.0
+_LOOK_S: Final = 0.2
+_NS_PER_S: Final = 1_000_000_000
 
 
-def gateway_seat(branch: Branch, server: Any, directory: Path, tell: Callable[[str], None]) -> GatewaySeat:
+class GatewaySeat(ABC):
+    """A Pi with its gateway. `orders` is the trial that the gateway is set up for on its way to `running`.
+
+    Every call may raise InfrastructureError.
+    """
+
+    def __init__(self, branch: Branch, server: ServerSeat, folder: Path, tell: Callable[[str], None]) -> None:
+        self.name = pi_name(branch)
+        self.state = State.OFF
+        self.orders: Stage | None = None
+        self._branch = branch
+        self._server = server
+        self._folder = folder
+        self._tell = tell
+        self._line: RadioLine | None = None
+        self._login: SshSeat | None = None
+        self._service: GatewayService | None = None
+        self._before: ServiceFigures | None = None
+        self._cursor: str | None = None
+        self._clock_ahead_ns = 0
+        self._disturbed_unix_ns = 0
+        self._events: EventRecords | None = None
+
+    # ---- the seat ----
+
+    def step_to(self, state: State) -> None:
+        """Go one step up, or down."""
+        if state is State.OFF:
+            self._leave()
+            self.power_off()
+        elif state is State.FLASHED and self.state is State.OFF:
+            self.power_on()
+            self._enter()
+            self._server.install_tunnel(self._branch, self._pi())
+        elif state is State.FLASHED:
+            self._gateway().stop()
+            self._untune()
+        elif state is State.RUNNING and self.state is State.FLASHED:
+            self._set_up()
+        elif state is State.JOINED:
+            self.wait_until_joined()
+        self.state = state
+
+    def close(self) -> None:
+        """Let go of the Pi."""
+        self._untune()
+        self._leave()
+
+    def tune(self, world: PacedWorld, chip: Sx1278) -> None:
+        """Give the Pi this chip for its radio."""
+        self._line = RadioLine(f"{self.name}/line", world, chip, self.open_line)
+
+    # ---- while a trial plays ----
+
+    def begin(self, zero_ns: int, uplink: Uplink) -> None:
+        """From this moment of the monotonic clock on, the way to the server follows its plan."""
+        self._server.begin(self._branch, zero_ns, uplink)
+
+    def life(self) -> str:
+        """What tells one life of the gateway from the next."""
+        finished = self._pi().run(
+            "echo $(cat /proc/sys/kernel/random/boot_id) $(systemctl show dag-gateway -p MainPID --value)"
+        )
+        return str(finished.output.strip())
+
+    def kill_gateway(self) -> None:
+        """End the gateway's process by SIGKILL."""
+        self._disturbed_unix_ns = time.time_ns()
+        self._gateway().kill()
+
+    def cut_power(self, seed: int) -> None:
+        """Take the Pi's power, and give it back."""
+        self._disturbed_unix_ns = time.time_ns()
+        self._leave()
+        self.lose_power(seed)
+        if self._line is not None:
+            self._line.cut_power()
+        self.power_on()
+        self._enter()
+
+    def audit(self) -> Audit:
+        """Have the gateway's ledger verified."""
+        said = self._gateway().verify()
+        clean = bool(said.get("clean"))
+        counts = (
+            f"{said.get('blocks')} blocks, {said.get('readings')} readings, {said.get('pending')} pending"
+        )
+        return Audit(clean, f"clean, {counts}" if clean else f"{said.get('findings')}")
+
+    def wait_until_joined(self) -> None:
+        """Wait until the gateway runs and is in touch with its server."""
+        self._gateway().wait_until_ready()
+        self._server.wait_for_peer(self.name, self._disturbed_unix_ns, _JOIN_S)
+
+    # ---- after it ----
+
+    def gather(self, world: PacedWorld) -> None:
+        """Bring home what the service told since it was set up, in the time of this world."""
+        offset_ns = world.began_unix_ns + self._clock_ahead_ns
+        lines = self._gateway().log(self._cursor).lines
+        self._events = EventRecords.of(self.name, (line.event for line in lines if line.event), offset_ns)
+
+    def records(self) -> list[Record]:
+        """What the gateway told, for the trace."""
+        assert self._events is not None, "gather first"
+        return self._events.records
+
+    def figures(self) -> PiFigures:
+        """What the gateway spent and saw; its operations are charged by the branch's calibration."""
+        assert self._events is not None, "gather first"
+        calibration = load_calibration(self._branch.pi.calibration)
+        spent = self._events.spent
+        return PiFigures(
+            busy_ns=sum(calibration.charge_ns(operation, count) for operation, count in spent.items()),
+            longest_queue=0,
+            uplink_sent_bytes=self._server.sent_bytes(self._branch),
+            rejected=dict(sorted(self._events.rejected.items())),
+            repeats=self._events.repeats,
+            spent=dict(sorted(spent.items())),
+            blocks=self._events.blocks,
+        )
+
+    def notes(self) -> list[str]:
+        """What the Pi itself shows of the trial."""
+        before, after = self._before, self._gateway().figures()
+        told = [f"{self.name}: gateway started {after.restarts} times anew"] if after.restarts else []
+        if before is not None and before.boot_id == after.boot_id:
+            told += _spent_notes(self.name, before, after)
+        return told
+
+    def fetch_store(self, target: Path) -> None:
+        """Copy the gateway's ledger here."""
+        self._gateway().fetch_store(target)
+
+    # ---- what a kind of Pi is ----
+
+    @abstractmethod
+    def power_on(self) -> None:
+        """Give it power, where the bench can, and wait until one can log in."""
+
+    @abstractmethod
+    def power_off(self) -> None:
+        """Take its power, where the bench can; it may shut down before."""
+
+    @abstractmethod
+    def lose_power(self, seed: int) -> None:
+        """Pull its plug."""
+
+    @abstractmethod
+    def login(self) -> SshSeat:
+        """How to log in."""
+
+    @abstractmethod
+    def open_line(self) -> ByteStream:
+        """The bench's end of the line to its radio. Raises OSError or StreamError while there is none."""
+
+    @abstractmethod
+    def radio_settings(self) -> Mapping[str, Scalar]:
+        """Where the Pi finds its radio, as its gateway's configuration says it."""
+
+    @abstractmethod
+    def radio_devices(self) -> tuple[str, ...]:
+        """The devices that its gateway must be allowed to open."""
+
+    # ---- inside ----
+
+    def _pi(self) -> SshSeat:
+        assert self._login is not None, f"{self.name} is logged in to before it is used"
+        return self._login
+
+    def _gateway(self) -> GatewayService:
+        assert self._service is not None, f"{self.name} is logged in to before it is used"
+        return self._service
+
+    def _enter(self) -> None:
+        self._login = self.login()
+        self._login.connect(_JOIN_S)
+        self._service = GatewayService(self._login)
+        self._clock_ahead_ns = self._measured_clock()
+
+    def _leave(self) -> None:
+        if self._login is not None:
+            self._login.close()
+        self._login = self._service = None
+
+    def _untune(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def _measured_clock(self) -> int:
+        """How far the Pi's clock is ahead of this host's, by the quickest of a few answers."""
+        best: tuple[int, int] | None = None
+        for _ in range(3):
+            asked_ns = time.time_ns()
+            told_ns = int(self._pi().run("date +%s%N").output)
+            answered_ns = time.time_ns()
+            trip = (answered_ns - asked_ns, told_ns - (asked_ns + answered_ns) // 2)
+            best = trip if best is None else min(best, trip)
+        assert best is not None
+        return best[1]
+
+    def _set_up(self) -> None:
+        stage = self.orders
+        assert stage is not None, f"{self.name} is set up for a trial"
+        branch = next(branch for branch in stage.rig.branches if branch.name == self._branch.name)
+        files = NodeFiles(STORE, REGISTRY_FILE, SIGNING_KEY_FILE)
+        settings = GatewaySettings(
+            configuration=gateway_text(branch, files, self.radio_settings(), self._server.address(branch)),
+            registry=stage.registry(stage.meter_ids(branch)).to_json().encode(),
+            signing_key=bytes(stage.keys.signing_key(self.name)),
+            devices=self.radio_devices(),
+        )
+        pi = self._pi()
+        release = build_release(default_cache() / "release", _python_version(pi))
+        self._tell(str(deploy(pi, release, settings)))
+        service = self._gateway()
+        service.erase_store()
+        self._cursor = service.log(limit=1).cursor
+        self._disturbed_unix_ns = time.time_ns()
+        service.start()
+        self._before = service.figures()
+
+
+class EmulatedPi(GatewaySeat):
+    """QEMU's Pi. Its card is kept while the rig stands, and outlives power cuts."""
+
+    def __init__(self, branch: Branch, server: ServerSeat, folder: Path, tell: Callable[[str], None]) -> None:
+        super().__init__(branch, server, folder, tell)
+        self._machine: PiMachine | None = None
+
+    def power_on(self) -> None:
+        """Boot."""
+        if self._machine is None:
+            image = build_image(tell=self._tell)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._machine = PiMachine(
+                image, name=self.name, card_writes_per_s=self._branch.pi.card_writes_per_s
+            )
+        self._machine.start()
+        self._machine.wait_until_reachable()
+
+    def power_off(self) -> None:
+        """Shut down."""
+        if self._machine is not None:
+            self._machine.shut_down()
+
+    def lose_power(self, seed: int) -> None:
+        """Kill QEMU; of what was not flushed, the card keeps a part drawn by the seed."""
+        cut = self._power().cut_power(seed)
+        self._tell(
+            f"{self.name}: power cut; of unflushed writes {cut.kept} kept, {cut.torn} torn, {cut.lost} lost"
+        )
+
+    def login(self) -> SshSeat:
+        """By the port that QEMU forwards."""
+        return SshSeat(self._power().ssh_target)
+
+    def open_line(self) -> ByteStream:
+        """The host's end of the guest's virtio port."""
+        return connect_unix(self.name, self._power().radio_socket)
+
+    def radio_settings(self) -> Mapping[str, Scalar]:
+        """A virtio port."""
+        return {"port": "serial:/dev/virtio-ports/radio"}
+
+    def radio_devices(self) -> tuple[str, ...]:
+        """The port's real node."""
+        return (self._pi().run("readlink -f /dev/virtio-ports/radio").output.strip(),)
+
+    def close(self) -> None:
+        """End QEMU."""
+        super().close()
+        if self._machine is not None:
+            self._machine.close()
+
+    def _power(self) -> PiMachine:
+        if self._machine is None:
+            raise InfrastructureError(self.name, "has no power", "bring it up first")
+        return self._machine
+
+
+def connect_unix(name: str, path: Path) -> ByteStream:
+    """A Unix socket as a stream. Raises OSError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(path))
+    except BaseException:
+        connection.close()
+        raise
+    return ByteStream(name, connection.detach())
+
+
+def _python_version(pi: SshSeat) -> str:
+    told = pi.run("python3 -c 'import sys; print(*sys.version_info[:2], sep=\".\")'").output
+    return str(told).strip()
+
+
+def _spent_notes(name: str, before: ServiceFigures, after: ServiceFigures) -> list[str]:
+    """CPU, memory and card of the service over a trial; the seat's own figures, which calibrate nothing."""
+    told = []
+    if before.cpu_ns is not None and after.cpu_ns is not None:
+        told.append(f"{(after.cpu_ns - before.cpu_ns) / _NS_PER_S:.2f} s of CPU")
+    if after.resident_peak_bytes is not None:
+        told.append(f"{after.resident_peak_bytes / 1e6:.1f} MB of memory at most")
+    if before.card_writes is not None and after.card_writes is not None:
+        told.append(f"{after.card_writes - before.card_writes} card writes of all programs")
+    return [f"{name}: {', '.join(told)}"] if told else []
+
+
+def gateway_seat(
+    branch: Branch, server: ServerSeat, folder: Path, tell: Callable[[str], None]
+) -> GatewaySeat:
     """The gateway of a branch as its rig file has it."""
-    raise RuntimeError("under construction")
+    return EmulatedPi(branch, server, folder, tell)

@@ -36,8 +36,11 @@ class Seats:
 
     def give_orders(self, stage: Stage) -> None:
         """Tell all seats what the next trial is."""
-        for seat in (self.server, *self.gateways.values(), *self.unos.values()):
-            seat.orders = stage
+        self.server.orders = stage
+        for gateway in self.gateways.values():
+            gateway.orders = stage
+        for unos in self.unos.values():
+            unos.orders = stage
 
 
 class PacedRig:
@@ -64,7 +67,8 @@ class PacedRig:
                 stack.callback(unos[branch.name].close)
             self._closing = stack.pop_all()
         self.seats = Seats(server, gateways, unos)
-        self.strategy = Strategy([server, *gateways.values(), *unos.values()], tell)
+        # Boards are flashed before the Pis boot, which keeps an emulating host busy.
+        self.strategy = Strategy([server, *unos.values(), *gateways.values()], tell)
 
     @property
     def retries(self) -> tuple[str, ...]:

@@ -73,6 +73,8 @@ def play(
         scene = Scene(world, gateways, stage.begin_ns + plan.window_ns)
         _play_out(scene, plan, progress, disturb)
         stage = replace(stage, until_ns=scene.window_end_ns + plan.drain_ns)
+        for gateway in gateways:
+            gateway.gather(world)
         harvests = [
             world.call(partial(cell.harvest, gateway.figures()))
             for gateway, cell in zip(gateways, cells.values(), strict=True)
@@ -87,7 +89,7 @@ def play(
         }
         records += seats.server.records(world.began_unix_ns)
         for gateway in gateways:
-            records += gateway.records(world.began_unix_ns)
+            records += gateway.records()
         lag_ns = world.largest_lag_ns
     oracle, count = Oracle(scene.window_end_ns), RadioCount()
     sha256 = _told(plan, firmware, records, (oracle, count))

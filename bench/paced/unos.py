@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,19 @@ from bench.world.streams import Stream
 from bench.world.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from bench.assembly import Stage
     from bench.rig.model import Branch
     from bench.uno.image import FirmwareImage
     from bench.uno.provisioning import Provisioning
     from bench.uno.virtual import VirtualUno
+
+PowerUp = Callable[[str], contextlib.AbstractContextManager[None]]
+"""Gives the board of this name its power for a while."""
+
+_AT_ONCE = 4
+"""Boards under treatment: a blank one keeps its emulation as busy as it can be."""
 
 _DEAF_CDB = 20_000
 """Loss between the boards while they are flashed and provisioned: nobody hears anybody."""
@@ -66,16 +73,14 @@ class UnoSeats(ABC):
             self._close_ports()
             self.power_off()
         elif state is State.FLASHED and self.state is State.OFF:
-            with self.powered():
-                self._all(self._flash)
+            self._all(self._flash)
         elif state is State.RUNNING and self.state is State.FLASHED:
-            with self.powered():
-                self._all(self._provision)
+            self._all(self._provision)
         self.state = state
 
     @abstractmethod
-    def powered(self) -> contextlib.AbstractContextManager[None]:
-        """While boards are flashed and provisioned they have power."""
+    def desk(self) -> contextlib.AbstractContextManager[PowerUp]:
+        """Where boards are flashed and provisioned; it tells how each gets its power meanwhile."""
 
     @abstractmethod
     def power_on(
@@ -98,9 +103,14 @@ class UnoSeats(ABC):
         self.step_to(State.OFF)
 
     def _all(self, action: Callable[[str, UnoPort], None]) -> None:
-        """Do it to all boards at once; the first error counts."""
-        with ThreadPoolExecutor(max_workers=max(1, len(self._ports))) as executor:
-            for done in [executor.submit(action, name, port) for name, port in self._ports.items()]:
+        """Do it to all boards, several at once; the first error counts."""
+        with self.desk() as power_up, ThreadPoolExecutor(_AT_ONCE) as executor:
+
+            def act(name: str, port: UnoPort) -> None:
+                with power_up(name):
+                    action(name, port)
+
+            for done in [executor.submit(act, name, port) for name, port in self._ports.items()]:
                 done.result()
 
     def _flash(self, name: str, port: UnoPort) -> None:
@@ -149,17 +159,23 @@ class EmulatedUnos(UnoSeats):
         super().__init__(branch, firmware, {name: board.port for name, board in self.boards.items()})
 
     @contextlib.contextmanager
-    def powered(self) -> Iterator[None]:
-        """All boards in a world of their own, in which no radio hears another."""
+    def desk(self) -> Iterator[PowerUp]:
+        """A world of the boards' own, in which no radio hears another."""
         simulation, trace = Simulation(), Trace()
         medium = Medium(Stream(0, "desk"), trace, simulation, FixedLinks(_DEAF_CDB))
-        with PacedWorld(simulation, trace) as world:
-            for name, board in self.boards.items():
-                board.power_on(world, Sx1278(name, medium, simulation), UnoClock(0, 0))
+
+        @contextlib.contextmanager
+        def power_up(name: str) -> Iterator[None]:
+            board = self.boards[name]
+            radio = world.call(lambda: Sx1278(name, medium, simulation))
+            board.power_on(world, radio, UnoClock(world.now_ns, 0))
             try:
                 yield
             finally:
-                self.power_off()
+                board.power_off()
+
+        with PacedWorld(simulation, trace) as world:
+            yield power_up
 
     def power_on(
         self,

@@ -458,6 +458,61 @@ class Server(Part):
         return self
 
 
+class Instrument(Part):
+    """An instrument: emulated, or real and named by its VISA resource."""
+
+    kind: Annotated[Literal["emulated", "real"], _choice("instrument", {"emulated": "", "real": ""})]
+    resource: str = ""
+    """VISA resource of a real one: ``TCPIP::192.0.2.7::5025::SOCKET``, ``USB0::0x1AB1::...::INSTR``."""
+    identity: str = ""
+    """Text that its answer to ``*IDN?`` must hold; left out, one of the kinds that the bench knows."""
+
+    @model_validator(mode="after")
+    def _where_it_is(self) -> Self:
+        if self.kind == "real" and not self.resource:
+            raise _problem("found a real instrument without resource, expected its VISA resource")
+        if self.kind == "emulated" and self.resource:
+            raise _problem("found resource with an emulated instrument, expected it with a real one only")
+        return self
+
+
+class Supply(Instrument):
+    """One output of a programmable supply, and the seats on its leads."""
+
+    voltage_mv: Annotated[int, Field(ge=0, le=60_000)]
+    current_limit_ma: Annotated[int, Field(ge=1, le=50_000)]
+    feeds: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """``east/pi``, ``east/uno-1``."""
+    channel: Annotated[int, Field(ge=1, le=8)] = 1
+
+
+class PowerMeter(Instrument):
+    """A power meter: its element when it is real, the supply's output it sits behind when it is emulated."""
+
+    channel: Annotated[int, Field(ge=1, le=8)] = 1
+
+
+class Attenuator(Instrument):
+    """A step attenuator in the radio path of a branch."""
+
+    branch: str
+    attenuation_db: Annotated[float, Field(ge=0, le=130)] = 0.0
+    dialect: Literal["scpi", "mini-circuits"] = "scpi"
+
+    @property
+    def attenuation_cdb(self) -> int:
+        """The attenuation in 0.01 dB."""
+        return round(self.attenuation_db * 100)
+
+
+class Instruments(Part):
+    """The instruments of a rig."""
+
+    supply: Annotated[tuple[Supply, ...], Field(strict=False)] = ()
+    power_meter: PowerMeter | None = None
+    attenuator: Annotated[tuple[Attenuator, ...], Field(strict=False)] = ()
+
+
 class Branch(Part):
     """Sensors, Unos, radio and one Pi, with the data set that is played into them."""
 
@@ -510,6 +565,7 @@ class Rig(Part):
     rig: Heading
     branch: Annotated[tuple[Branch, ...], Field(strict=False), AfterValidator(_at_least_one)]
     server: Server = Field(default_factory=Server)
+    instruments: Instruments = Field(default_factory=Instruments)
     criteria: Annotated[
         dict[str, Annotated[Criterion, BeforeValidator(_criterion)]], BeforeValidator(_named_lines)
     ] = Field(default_factory=lambda: dict(DEFAULT_CRITERIA), validate_default=True)
@@ -521,6 +577,11 @@ class Rig(Part):
         seats = [("server", self.server.kind)]
         for branch in self.branch:
             seats += [(f"Unos of {branch.name}", branch.uno.kind), (f"Pi of {branch.name}", branch.pi.kind)]
+            if branch.uno.kind == "real" and (branch.radio.loss > 0 or branch.radio.burst is not None):
+                raise _problem(
+                    f"{branch.name}: found loss on the radio of real Unos, which lose what the air makes them:"
+                    " expected loss = 0 and no burst; an attenuator makes them lose"
+                )
             if branch.uno.kind == "real" and branch.pi.kind == "emulated":
                 raise _problem(
                     f"{branch.name}: found real Unos with an emulated Pi, which has no radio to hear them:"
@@ -533,6 +594,28 @@ class Rig(Part):
                     f"found {first_kind} for the {first_seat}, which keeps {_TIMES[first_kind]}, and {kind}"
                     f" for the {seat}, which keeps {_TIMES[kind]}: expected one of both for all seats"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _connected_instruments(self) -> Self:
+        """Instruments belong to rigs on the wall clock, and to seats that the rig has."""
+        instruments = self.instruments
+        if not self.is_paced and instruments != Instruments():
+            raise _problem(
+                "found instruments on a virtual rig, expected them where seats are emulated or real"
+            )
+        seats = {f"{branch.name}/pi" for branch in self.branch}
+        seats |= {f"{branch.name}/uno-{n + 1}" for branch in self.branch for n in range(branch.uno.count)}
+        for fed in (seat for supply in instruments.supply for seat in supply.feeds):
+            if fed not in seats:
+                close = nearest(fed, seats)
+                raise _problem(
+                    f"found a supply that feeds {show(fed)}, which this rig does not have"
+                    + (f'; did you mean "{close}"?' if close else "")
+                )
+        for attenuator in instruments.attenuator:
+            if attenuator.branch not in {branch.name for branch in self.branch}:
+                raise _problem(f"found an attenuator for {show(attenuator.branch)}, which is no branch")
         return self
 
     @model_validator(mode="after")
@@ -579,7 +662,8 @@ class Rig(Part):
             }
             for branch in self.branch
         ]
-        return rig_from({**dict(self), "branch": branches, "server": Server()}, f"twin of {self.name}")
+        twin = {**dict(self), "branch": branches, "server": Server(), "instruments": Instruments()}
+        return rig_from(twin, f"twin of {self.name}")
 
     def with_changes(
         self,
@@ -630,6 +714,10 @@ TABLES: dict[str, type[BaseModel]] = {
     "branch.uplink": Uplink,
     "server": Server,
     "server.login": Login,
+    "instruments": Instruments,
+    "instruments.supply": Supply,
+    "instruments.power_meter": PowerMeter,
+    "instruments.attenuator": Attenuator,
 }
 """The model that reads each table of a rig file."""
 
