@@ -19,7 +19,7 @@ import json
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.pi import installer
 from bench.rig.infrastructure import InfrastructureError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.pi.release import Release
+    from bench.pi.ssh import Finished, SshSeat
 
 UNIT: Final = "dag-gateway.service"
 SLICE: Final = "dagledger.slice"
@@ -94,42 +95,6 @@ WantedBy=multi-user.target
 """
 
 
-class Finished(Protocol):
-    """What came of a command."""
-
-    @property
-    def stdout(self) -> str:
-        """What it printed."""
-
-    @property
-    def stderr(self) -> str:
-        """What it complained of."""
-
-    @property
-    def exit(self) -> int:
-        """Its exit status."""
-
-
-class Seat(Protocol):
-    """A machine to log in to (`bench.pi.ssh.SshSeat`)."""
-
-    @property
-    def name(self) -> str:
-        """How reports call it."""
-
-    def run(self, command: str, *, timeout_s: float = ..., check: bool = ...) -> Finished:
-        """Run a shell command; with `check`, a failure raises InfrastructureError."""
-
-    def put(self, source: Path, target: str, mode: int = ...) -> None:
-        """Copy a file there."""
-
-    def put_bytes(self, data: bytes, target: str, mode: int = ...) -> None:
-        """Write a file there."""
-
-    def get(self, source: str, target: Path) -> None:
-        """Copy a file from there."""
-
-
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """What one gateway is told: files below /etc/dag-ledger, and the devices that its service may open.
@@ -162,7 +127,7 @@ class Deployment:
         return f"{self.seat}: {'; '.join(self.changes)}"
 
 
-def deploy(seat: Seat, release: Release, settings: GatewaySettings, *, prefix: str = "/") -> Deployment:
+def deploy(seat: SshSeat, release: Release, settings: GatewaySettings, *, prefix: str = "/") -> Deployment:
     """Bring a machine to this release and these settings; restart its gateway if it runs and anything
     changed.
 
@@ -170,6 +135,22 @@ def deploy(seat: Seat, release: Release, settings: GatewaySettings, *, prefix: s
     is not told: an image can be filled so, and a test be run. Raises InfrastructureError naming what the
     machine lacks.
     """
+    changes = _carry_out(seat, release, settings, prefix)
+    return Deployment(seat.target.name, release.digest, changes)
+
+
+def install_release(seat: SshSeat, release: Release, *, prefix: str = "/") -> str:
+    """Bring a release to a machine beside what is in use there, which is left alone; return its folder.
+
+    Raises InfrastructureError as :func:`deploy` does.
+    """
+    _carry_out(seat, release, None, prefix)
+    return f"{prefix.rstrip('/')}/{installer.BASE}/releases/{release.digest}"
+
+
+def _carry_out(
+    seat: SshSeat, release: Release, settings: GatewaySettings | None, prefix: str
+) -> tuple[str, ...]:
     system = prefix == "/"
     stage = _stage(seat)
     try:
@@ -189,21 +170,18 @@ def deploy(seat: Seat, release: Release, settings: GatewaySettings, *, prefix: s
     finally:
         seat.run(f"rm -rf {shlex.quote(stage)}", check=False)
     if "refused" in answer:
-        raise InfrastructureError(seat.name, answer["refused"]["what"], answer["refused"]["mend"])
-    return Deployment(seat.name, release.digest, tuple(answer["changes"]))
+        raise InfrastructureError(seat.target.name, answer["refused"]["what"], answer["refused"]["mend"])
+    return tuple(answer["changes"])
 
 
 def unit_text(settings: GatewaySettings) -> str:
-    """Return the systemd unit; its place for groups is filled on the machine, which knows whose the devices
-    are.
-    """
+    """Return the systemd unit; its places for groups and devices are filled on the machine."""
     values = {
         "@CURRENT@": CURRENT,
         "@CONFIGURATION@": CONFIGURATION_FILE,
         "@USER@": USER,
         "@SLICE@": SLICE,
         "@MEMORY_BYTES@": str(settings.memory_bytes),
-        "@DEVICES@": "".join(f"DeviceAllow={device} rw\n" for device in settings.devices),
     }
     text = _UNIT
     for placeholder, value in values.items():
@@ -211,34 +189,34 @@ def unit_text(settings: GatewaySettings) -> str:
     return text
 
 
-def _stage(seat: Seat) -> str:
+def _stage(seat: SshSeat) -> str:
     """Make a folder for the time of the deployment that only the login can read, in memory: keys pass
     through it.
     """
     made = seat.run("umask 077; mktemp -d /dev/shm/deploy.XXXXXXXXXX 2>/dev/null || mktemp -d", check=False)
-    if made.exit:
+    if made.status:
         raise InfrastructureError(
-            seat.name, f"no temporary folder can be made ({_last(made)})", "free some space in /tmp"
+            seat.target.name, f"no temporary folder can be made ({_last(made)})", "free some space in /tmp"
         )
-    return made.stdout.strip()
+    return made.output.strip()
 
 
-def _probe(seat: Seat, stage: str, prefix: str) -> dict[str, Any]:
+def _probe(seat: SshSeat, stage: str, prefix: str) -> dict[str, Any]:
     finished = seat.run(f"python3 -I {stage}/installer.py probe {shlex.quote(prefix)}", check=False)
-    if finished.exit:
+    if finished.status:
         raise InfrastructureError(
-            seat.name,
+            seat.target.name,
             f"python3 cannot tell what the machine is ({_last(finished)})",
             "install Python: apt-get install python3",
         )
-    machine: dict[str, Any] = json.loads(finished.stdout)
+    machine: dict[str, Any] = json.loads(finished.output)
     return machine
 
 
-def _check(seat: Seat, machine: dict[str, Any], release: Release, system: bool) -> None:
+def _check(seat: SshSeat, machine: dict[str, Any], release: Release, system: bool) -> None:
     if machine["machine"] != release.platform or machine["pointer_bits"] != 64:
         raise InfrastructureError(
-            seat.name,
+            seat.target.name,
             f"its operating system is {machine['pointer_bits']}-bit on {machine['machine']},"
             f" the release is for 64-bit {release.platform}",
             "install the 64-bit system: not all wheels exist for 32 bit"
@@ -247,79 +225,84 @@ def _check(seat: Seat, machine: dict[str, Any], release: Release, system: bool) 
         )
     if machine["python"] != release.python_version:
         raise InfrastructureError(
-            seat.name,
+            seat.target.name,
             f"its Python is {machine['python']}, the release is for {release.python_version}",
             f"build the release for Python {machine['python']}, or install {release.python_version}",
         )
     if system and not machine["systemd"]:
         raise InfrastructureError(
-            seat.name, "systemd does not run there", "use a system that is started by systemd"
+            seat.target.name, "systemd does not run there", "use a system that is started by systemd"
         )
 
 
-def _check_sudo(seat: Seat, machine: dict[str, Any]) -> None:
+def _check_sudo(seat: SshSeat, machine: dict[str, Any]) -> None:
     if machine["root"]:
         return
     tried = seat.run("sudo -n true", check=False)
-    if tried.exit:
+    if tried.status:
         raise InfrastructureError(
-            seat.name,
+            seat.target.name,
             f"the login may not use sudo without a password ({_last(tried)})",
             "install sudo and permit it: echo 'USER ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/bench",
         )
 
 
-def _check_room(seat: Seat, release: Release, stage: str) -> None:
+def _check_room(seat: SshSeat, release: Release, stage: str) -> None:
     finished = seat.run(f"df -Pk {stage} | tail -1", check=False)
-    fields = finished.stdout.split()
-    if finished.exit or len(fields) < 4 or not fields[3].isdigit():
+    fields = finished.output.split()
+    if finished.status or len(fields) < 4 or not fields[3].isdigit():
         return
     free_bytes = int(fields[3]) * 1024
     if free_bytes < release.archive_bytes + 4 * 1024 * 1024:
         raise InfrastructureError(
-            seat.name,
+            seat.target.name,
             f"{free_bytes / 1e6:.1f} MB are free for temporary files, the release has"
             f" {release.archive_bytes / 1e6:.1f} MB",
             f"free some space where {stage} lies",
         )
 
 
-def _request(release: Release, settings: GatewaySettings, prefix: str, archive: str) -> dict[str, Any]:
-    files: Sequence[tuple[str, bytes, int, str]] = (
-        (CONFIGURATION_FILE, settings.configuration.encode(), 0o640, "root"),
-        (REGISTRY_FILE, settings.registry, 0o640, "root"),
-        # The gateway refuses a signing key that any other user may read, root's group included.
-        (SIGNING_KEY_FILE, settings.signing_key.hex().encode() + b"\n", 0o600, USER),
-    )
+def _request(release: Release, settings: GatewaySettings | None, prefix: str, archive: str) -> dict[str, Any]:
     return {
         "prefix": prefix,
         "system": prefix == "/",
         "digest": release.digest,
         "archive": archive,
         "unpacked_bytes": release.unpacked_bytes,
-        "files": [
-            {
-                "name": Path(path).name,
-                "content": base64.b64encode(content).decode(),
-                "mode": mode,
-                "owner": owner,
-            }
-            for path, content, mode, owner in files
-        ],
-        "devices": list(settings.devices),
+        "activate": settings is not None,
+        "files": _files(settings) if settings is not None else [],
+        "devices": list(settings.devices) if settings is not None else [],
         "unit_name": UNIT,
-        "unit": unit_text(settings),
+        "unit": unit_text(settings) if settings is not None else "",
     }
 
 
-def _answer(seat: Seat, command: str) -> dict[str, Any]:
+def _files(settings: GatewaySettings) -> list[dict[str, Any]]:
+    files: Sequence[tuple[str, bytes, int, str]] = (
+        (CONFIGURATION_FILE, settings.configuration.encode(), 0o640, "root"),
+        (REGISTRY_FILE, settings.registry, 0o640, "root"),
+        # The gateway refuses a signing key that any other user may read, root's group included.
+        (SIGNING_KEY_FILE, settings.signing_key.hex().encode() + b"\n", 0o600, USER),
+    )
+    return [
+        {
+            "name": Path(path).name,
+            "content": base64.b64encode(content).decode(),
+            "mode": mode,
+            "owner": owner,
+        }
+        for path, content, mode, owner in files
+    ]
+
+
+def _answer(seat: SshSeat, command: str) -> dict[str, Any]:
     finished = seat.run(command, timeout_s=PATIENCE_S, check=False)
     try:
-        answer: dict[str, Any] = json.loads(finished.stdout)
+        answer: dict[str, Any] = json.loads(finished.output)
     except ValueError:
         raise InfrastructureError(
-            seat.name,
-            f"the deployment broke off with exit status {finished.exit} ({_last(finished)})",
+            seat.target.name,
+            f"the deployment broke off with exit status {finished.status} ({_last(finished)})",
             "deploy again; what was there before still runs",
             retry_helps=True,
         ) from None
@@ -327,5 +310,5 @@ def _answer(seat: Seat, command: str) -> dict[str, Any]:
 
 
 def _last(finished: Finished) -> str:
-    said = (finished.stderr or finished.stdout).strip().splitlines()
+    said = (finished.errors or finished.output).strip().splitlines()
     return said[-1] if said else "without a word"

@@ -8,12 +8,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.pi.deployment import CURRENT, SLICE, STORE, UNIT, USER, Finished, Seat
+from bench.pi.deployment import CURRENT, SLICE, STORE, UNIT, USER
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from bench.pi.ssh import Finished, SshSeat
 
 MOST_LINES: Final = 20_000
 """Of the log in one answer."""
@@ -94,9 +96,9 @@ class Log:
 class GatewayService:
     """The service of one Pi. Every call may raise InfrastructureError (the login, sudo, systemd)."""
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, seat: SshSeat) -> None:
         self._seat = seat
-        self._is_root = seat.run("id -u").stdout.strip() == "0"
+        self._login_id = int(seat.run("id -u").output)
 
     # Control
 
@@ -118,7 +120,7 @@ class GatewayService:
 
     def is_running(self) -> bool:
         """Whether it is up and has said that it is ready."""
-        return self._seat.run(f"systemctl is-active {UNIT}", check=False).stdout.strip() == "active"
+        return self._seat.run(f"systemctl is-active {UNIT}", check=False).output.strip() == "active"
 
     def wait_until_ready(self, timeout_s: float = READY_S) -> None:
         """Wait until it runs, as after a kill or a reboot."""
@@ -130,27 +132,27 @@ class GatewayService:
 
     def _control(self, verb: str) -> None:
         finished = self._root(f"systemctl {verb} {UNIT}", timeout_s=READY_S, check=False)
-        if finished.exit:
-            raise self._not_ready(f"`systemctl {verb} {UNIT}` ended with {finished.exit}")
+        if finished.status:
+            raise self._not_ready(f"`systemctl {verb} {UNIT}` ended with {finished.status}")
 
     def _not_ready(self, what: str) -> InfrastructureError:
         lines = self.log(limit=20).lines
         last = lines[-1].text if lines else "it logged nothing"
         return InfrastructureError(
-            self._seat.name, f"{what} ({last})", f"look at `journalctl -u {UNIT}` on the Pi"
+            self._seat.target.name, f"{what} ({last})", f"look at `journalctl -u {UNIT}` on the Pi"
         )
 
     # Watching
 
     def boot_id(self) -> str:
         """Return what changes with every boot."""
-        return self._seat.run("cat /proc/sys/kernel/random/boot_id").stdout.strip()
+        return self._seat.run("cat /proc/sys/kernel/random/boot_id").output.strip()
 
     def check_boot(self, boot_id: str) -> None:
         """Raise InfrastructureError when the Pi has rebooted since it told this boot id."""
         if self.boot_id() != boot_id:
             raise InfrastructureError(
-                self._seat.name,
+                self._seat.target.name,
                 "the Pi has rebooted meanwhile",
                 "look at its supply; its readings are safe, the trial's times are not",
                 retry_helps=True,
@@ -160,7 +162,7 @@ class GatewayService:
         """Look at the service and its machine."""
         folder = STORE.rpartition("/")[0]
         command = _LOOK.format(unit=UNIT, slice=SLICE, folder=folder)
-        return figures_from(self._root(f"sh -c {shlex.quote(command)}").stdout)
+        return figures_from(self._root(f"sh -c {shlex.quote(command)}").output)
 
     def log(self, after: str | None = None, limit: int = MOST_LINES) -> Log:
         """Return the log after a cursor, or its end: at most `limit` lines, the latest of them."""
@@ -168,7 +170,7 @@ class GatewayService:
         command += f" -n {min(limit, MOST_LINES)}"
         if after is not None:
             command += f" --after-cursor={shlex.quote(after)}"
-        return log_from(self._root(command, timeout_s=COPY_S).stdout, after)
+        return log_from(self._root(command, timeout_s=COPY_S).output, after)
 
     # Store
 
@@ -177,26 +179,26 @@ class GatewayService:
         command = f"runuser -u {USER} -- {CURRENT}/bin/ledger verify --json {STORE}"
         finished = self._root(command, timeout_s=COPY_S, check=False)
         try:
-            audit: Mapping[str, Any] = json.loads(finished.stdout)
+            audit: Mapping[str, Any] = json.loads(finished.output)
         except ValueError:
-            said = (finished.stderr or finished.stdout).strip().splitlines()
+            said = (finished.errors or finished.output).strip().splitlines()
             raise InfrastructureError(
-                self._seat.name,
-                f"`ledger verify` ended with {finished.exit} ({said[-1] if said else 'without a word'})",
+                self._seat.target.name,
+                f"`ledger verify` ended with {finished.status} ({said[-1] if said else 'without a word'})",
                 f"look whether {STORE} is there and the release whole: deploy again",
             ) from None
         return audit
 
     def fetch_store(self, target: Path) -> None:
         """Copy the store as it is at one moment, also while the gateway writes to it."""
-        login = self._seat.run("id -u").stdout.strip()
-        stage = self._seat.run("umask 077; mktemp -d /var/tmp/fetch.XXXXXXXXXX").stdout.strip()
+        stage = self._seat.run("umask 077; mktemp -d /var/tmp/fetch.XXXXXXXXXX").output.strip()
         copy = f"{stage}/gateway.db"
         try:
             self._root(
-                f"python3 -I -c {shlex.quote(_BACKUP)} {STORE} {shlex.quote(copy)} {login}", timeout_s=COPY_S
+                f"python3 -I -c {shlex.quote(_BACKUP)} {STORE} {shlex.quote(copy)} {self._login_id}",
+                timeout_s=COPY_S,
             )
-            self._seat.get(copy, target)
+            target.write_bytes(self._seat.get(copy))
         finally:
             self._root(f"rm -rf {shlex.quote(stage)}", check=False)
 
@@ -209,8 +211,17 @@ class GatewayService:
             self.start()
 
     def _root(self, command: str, timeout_s: float = 60.0, check: bool = True) -> Finished:
-        prefix = "" if self._is_root else "sudo -n "
-        return self._seat.run(prefix + command, timeout_s=timeout_s, check=check)
+        prefix = "" if self._login_id == 0 else "sudo -n "
+        finished = self._seat.run(prefix + command, timeout_s=timeout_s, check=False)
+        if check and finished.status:
+            said = (finished.errors or finished.output).strip().splitlines()
+            raise InfrastructureError(
+                self._seat.target.name,
+                f"`{command.split(maxsplit=1)[0]}` as root ended with {finished.status}"
+                f" ({said[-1] if said else 'without a word'})",
+                "look whether the login may use sudo without a password, and whether systemd runs",
+            )
+        return finished
 
 
 def figures_from(text: str) -> ServiceFigures:

@@ -100,40 +100,41 @@ class Installation:
         self.unit_name = request["unit_name"]
         self.unit = request["unit"]
         self.system = request["system"]
+        self.activate = request["activate"]
         self.changes: list[str] = []
-        self.unit_changed = False
 
     def carry_out(self) -> list[str]:
         """Deploy; return the changes."""
         base = self._path(BASE)
         os.makedirs(os.path.join(base, "releases"), mode=0o755, exist_ok=True)
         with self._locked(base):
-            if self.system:
-                self._ensure_user()
             self._ensure_release(base)
-            self._ensure_current(base)
-            self._drop_old_releases(base)
-            self._ensure_folder(self._path(SETTINGS), 0o750, owner="root")
-            self._ensure_folder(self._path(STORE), 0o750, owner=USER)
-            for file in self.files:
-                self._ensure_file(
-                    self._path(SETTINGS, file["name"]),
-                    base64.b64decode(file["content"]),
-                    file["mode"],
-                    owner=file["owner"],
-                )
-            groups = self._ensure_devices()
-            unit = self.unit.replace("@GROUPS@", " ".join(groups))
-            self.unit_changed |= self._ensure_file(
-                self._path("etc/systemd/system", self.unit_name),
-                unit.encode(),
-                0o644,
-                owner="root",
-                group="root",
-            )
-            if self.system:
-                self._tell_systemd()
+            if self.activate:
+                self._activate(base)
         return self.changes
+
+    def _activate(self, base: str) -> None:
+        if self.system:
+            self._ensure_user()
+        self._ensure_current(base)
+        self._drop_old_releases(base)
+        self._ensure_folder(self._path(SETTINGS), 0o750, owner="root")
+        self._ensure_folder(self._path(STORE), 0o750, owner=USER)
+        for file in self.files:
+            self._ensure_file(
+                self._path(SETTINGS, file["name"]),
+                base64.b64decode(file["content"]),
+                file["mode"],
+                owner=file["owner"],
+            )
+        groups = self._ensure_devices()
+        # The kernel's control of devices knows none by their links.
+        allowed = "".join(f"DeviceAllow={os.path.realpath(device)} rw\n" for device in self.devices)
+        unit = self.unit.replace("@GROUPS@", " ".join(groups)).replace("@DEVICES@", allowed)
+        path = self._path("etc/systemd/system", self.unit_name)
+        unit_changed = self._ensure_file(path, unit.encode(), 0o644, owner="root", group="root")
+        if self.system:
+            self._tell_systemd(unit_changed)
 
     def _path(self, *parts: str) -> str:
         return os.path.join(self.prefix, *parts)
@@ -299,8 +300,8 @@ class Installation:
 
     # systemd
 
-    def _tell_systemd(self) -> None:
-        if self.unit_changed:
+    def _tell_systemd(self, unit_changed: bool) -> None:
+        if unit_changed:
             self._run(["systemctl", "daemon-reload"])
         enabled = self._run(["systemctl", "is-enabled", self.unit_name], check=False)
         if enabled != "enabled":

@@ -119,7 +119,7 @@ def build_release(cache: Path, python_version: str = "3.11", platform: str = "aa
         digest = digest_of(files)
         archive = cache / "releases" / f"{digest}.tar.gz"
         if not archive.exists():
-            _replace(archive, _archive_of(files))
+            _replace(archive, archive_of(files))
     return Release(
         archive,
         digest,
@@ -268,7 +268,8 @@ def _files_of(tree: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def _archive_of(files: Mapping[str, tuple[bytes, int]]) -> bytes:
+def archive_of(files: Mapping[str, tuple[bytes, int]]) -> bytes:
+    """Return the compressed archive of files (content and mode by path), always the same bytes."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path, (content, mode) in sorted(files.items()):

@@ -80,6 +80,7 @@ def measure(plan: Plan, port: SpiPort | None = None) -> dict[str, Any]:
         "core": core,
         "rounds": plan.rounds,
         "hash_seed": os.environ.get("PYTHONHASHSEED", "random"),
+        "cpu_ns": time.clock_gettime_ns(time.CLOCK_PROCESS_CPUTIME_ID),
         "elapsed_ns": time.clock_gettime_ns(time.CLOCK_MONOTONIC) - started_ns,
         "operation": {
             operation.value: {

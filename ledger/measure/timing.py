@@ -83,6 +83,9 @@ def measure_rounds(tasks: Sequence[Task], rounds: int) -> dict[str, list[Batch]]
     round warms caches and is thrown away.
     """
     batches: dict[str, list[Batch]] = {task.name: [] for task in tasks}
+    # What is there already stays: so collecting before each batch is quick.
+    gc.collect()
+    gc.freeze()
     for number in range(WARM_UP_ROUNDS + rounds):
         for task in tasks:
             batch = _batch_of(task)

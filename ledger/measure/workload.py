@@ -276,7 +276,7 @@ def store_tasks(intake: FrameIntake, exchange: Exchange) -> list[Task]:
         Task("frame_repeated", FRAMES_PER_BATCH, intake.repeated),
     ]
     for size in BLOCK_SIZES:
-        repeats = 4 if size < BLOCK_SIZES[-1] else 2
+        repeats = 2 if size < BLOCK_SIZES[-1] else 1
         for verb, prepare in (
             ("sealed", exchange.sealed),
             ("admitted", exchange.admitted),
