@@ -37,7 +37,8 @@ class SpiLine:
 
     def receive(self, data: bytes) -> bytes:
         """Carry out what these bytes complete; return what to send, changes of DIO0 on the way included."""
-        self._answering = told = []
+        told: list[bytes] = []
+        self._answering = told
         try:
             answer = self._end.receive(data)
         finally:

@@ -173,6 +173,11 @@ class Village:
         self.world.start()
         self.world.post(self.uno.start)
 
+    def wait_for_another(self) -> None:
+        """Wait until one more frame is acknowledged."""
+        before = self.uno.acknowledged
+        until(lambda: self.uno.acknowledged > before)
+
     def _read(self) -> None:
         self._write(self.line.receive(os.read(self._master, 4096)))
 
@@ -235,17 +240,17 @@ def test_a_chip_that_loses_its_power_is_configured_again(network: ProcessPair, v
 def test_nothing_acknowledged_is_lost_when_either_is_killed_or_they_are_parted(
     network: ProcessPair, village: Village
 ) -> None:
+    """LEDGER_KILLS sets the number of rounds."""
     rounds = int(os.environ.get("LEDGER_KILLS", "8"))
     chance = random.Random(5)
     for daemon in (network.gateway, network.server):
         daemon.start()
     for number in range(rounds):
-        before = village.uno.acknowledged
         time.sleep(chance.uniform(0.0, 1.0))
         fate = chance.choice(["gateway", "server", "parted"])
         if fate == "parted":
             network.cable.hold()
-            until(lambda before=before: village.uno.acknowledged > before)
+            village.wait_for_another()
             network.cable.let_pass()
             network.cable.break_all()
         else:
@@ -254,7 +259,7 @@ def test_nothing_acknowledged_is_lost_when_either_is_killed_or_they_are_parted(
             audit = verify(daemon.store)
             assert audit.clean, f"round {number}: {audit.findings}"
             daemon.start()
-        until(lambda before=before: village.uno.acknowledged > before)
+        village.wait_for_another()
     village.uno.paused = True
     network.wait_until_converged(village.uno.acknowledged)
     for daemon in (network.gateway, network.server):
