@@ -115,6 +115,15 @@ class Tunnel:
             self._process = self._start_userspace(log)
         try:
             self._configure(interface)
+        except InfrastructureError as error:
+            self.close()
+            if "in use" in error.what:
+                raise InfrastructureError(
+                    self.seat,
+                    f"port {interface.listen_port} or address {interface.address} is in use in its namespace",
+                    "end what has it, or give another one",
+                ) from None
+            raise
         except BaseException:
             self.close()
             raise

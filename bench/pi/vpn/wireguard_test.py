@@ -299,6 +299,20 @@ def test_a_host_without_tun_or_programs_is_told_what_to_install(
     assert complaint().endswith("install the package wireguard-tools")
 
 
+@needs_wireguard
+def test_a_port_in_use_is_told(stack: ExitStack, tmp_path: Path) -> None:
+    namespace = stack.enter_context(Namespace("server"))
+    taker = (
+        "import socket, time\n"
+        "taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "taken.bind(('0.0.0.0', 51820)); print('ready', flush=True); time.sleep(3600)"
+    )
+    process = stack.enter_context(namespace.start([sys.executable, "-c", taker], tmp_path / "taker.log"))
+    until(lambda: process.last_words() == "ready")
+    with pytest.raises(InfrastructureError, match=r"VPN of server: port 51820 or address .* is in use in"):
+        Tunnel(namespace, Interface(make_private_key(), "198.19.0.1/32", (), 51820), tmp_path / "log")
+
+
 def test_the_pis_configuration_is_what_wg_quick_reads() -> None:
     key, server, shared = make_private_key(), make_private_key().public, make_preshared_key()
     peer = Peer(server, shared, ("198.19.0.1/32",), "10.0.2.2:40000", keepalive_s=15)
