@@ -12,7 +12,8 @@ Commands come as lines on standard input, answers go out as lines of JSON:
 - ``cut SEED``: lose the cache as `CachedCard.cut_power` does, answer, end;
 - ``release``: flush, answer, end.
 
-When standard input ends, so does the server, and what was not flushed is lost.
+When standard input ends, so does the server, and what was not flushed is lost; a card that nobody wants to
+keep goes with it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.pi.card import SECTOR_BYTES, CachedCard
+
+KEEP, DISCARD = "keep", "discard"
+"""What becomes of the card when the bench is killed."""
 
 _MAGIC, _OPTION_MAGIC = b"NBDMAGIC", b"IHAVEOPT"
 _FIXED_NEWSTYLE, _NO_ZEROES = 1, 2
@@ -122,6 +126,7 @@ def answer_request(peer: socket.socket, card: CachedCard, length: int) -> bool:
 class _Server:
     def __init__(self, card_path: Path, socket_path: Path) -> None:
         self._file = CardFile(card_path)
+        self._told_to_end = False
         self._card = CachedCard(self._file)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(socket_path))
@@ -130,14 +135,14 @@ class _Server:
         self._ready.register(self._listener, selectors.EVENT_READ, "listener")
         self._ready.register(sys.stdin.fileno(), selectors.EVENT_READ, "commands")
 
-    def run(self) -> None:
-        """Serve until told to end."""
+    def run(self) -> bool:
+        """Serve until told to end, or left alone; returns whether told."""
         _say({"bytes": self._file.length})
         while True:
             for key, _ in self._ready.select():
                 if key.data == "commands":
                     if not self._obey():
-                        return
+                        return self._told_to_end
                 elif key.data == "listener":
                     self._accept()
                 else:
@@ -149,6 +154,7 @@ class _Server:
         if word == "traffic":
             _say(asdict(self._card.traffic))
             return True
+        self._told_to_end = word in ("cut", "release")
         if word == "cut":
             _say(self._card.cut_power(int(argument)).as_json())
         elif word == "release":
@@ -180,8 +186,8 @@ def _say(values: dict[str, object]) -> None:
     print(json.dumps(values), flush=True)
 
 
-def main(card: str, socket_path: str) -> int:
-    """Entry point: ``python -m bench.pi.card_server CARD SOCKET``."""
+def main(card: str, socket_path: str, when_left_alone: str = KEEP) -> int:
+    """Entry point: ``python -m bench.pi.card_server CARD SOCKET [keep|discard]``."""
     try:
         server = _Server(Path(card), Path(socket_path))
     except BlockingIOError:
@@ -190,9 +196,12 @@ def main(card: str, socket_path: str) -> int:
     except OSError as error:
         _say({"error": f"{error.strerror}: {error.filename or card}"})
         return 1
-    server.run()
+    if not server.run():
+        Path(socket_path).unlink(missing_ok=True)
+        if when_left_alone == DISCARD:
+            Path(card).unlink(missing_ok=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

@@ -206,7 +206,7 @@ class PiMachine:
     def _begin(self) -> None:
         for stale in self._sockets.iterdir():
             stale.unlink()
-        self._drive = CardDrive(self.name, self._image, self._folder, self._sockets / "card")
+        self._drive = CardDrive(self.name, self._image, self._folder, self._sockets / "card", kept=self._kept)
         parts = MachineParts(
             kernel=self._image.kernel,
             initial_ram_disk=self._image.initial_ram_disk,

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from bench.pi.card import CardTraffic, PowerCut
+from bench.pi.card_server import DISCARD, KEEP
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ CARD_FILE = "card.raw"
 class CardDrive:
     """A card being served at a Unix socket. The first of a folder is made from the image."""
 
-    def __init__(self, seat: str, image: PiImage, folder: Path, socket_path: Path) -> None:
+    def __init__(self, seat: str, image: PiImage, folder: Path, socket_path: Path, *, kept: bool) -> None:
         self._seat = seat
         card = folder / CARD_FILE
         try:
@@ -33,7 +34,14 @@ class CardDrive:
                 seat, f"its card cannot be made in {folder} ({error})", "make room there, 2 GB at most"
             ) from error
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "bench.pi.card_server", str(card), str(socket_path)],
+            [
+                sys.executable,
+                "-m",
+                "bench.pi.card_server",
+                str(card),
+                str(socket_path),
+                KEEP if kept else DISCARD,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -88,7 +96,8 @@ class CardDrive:
 
     def _end(self) -> None:
         with self._server:
-            self._server.kill() if self._server.stdin is None else self._server.stdin.close()
+            assert self._server.stdin is not None
+            self._server.stdin.close()
 
 
 def _copy(image: Path, card: Path) -> None:

@@ -38,14 +38,15 @@ class BoundedLog:
         self._length = 0
 
     def write(self, content: bytes) -> None:
-        """Append; makes room first where that would go beyond the limit."""
-        content = content[-self._limit_bytes // 2 :]
+        """Append; where that would go beyond the limit, only the newest half of it is kept."""
         if self._length + len(content) > self._limit_bytes:
-            self._path.write_bytes(self._path.read_bytes()[-self._limit_bytes // 2 :])
-            self._length = self._limit_bytes // 2
-        with self._path.open("ab") as stream:
-            stream.write(content)
-        self._length += len(content)
+            newest = (self._path.read_bytes() + content)[-(self._limit_bytes // 2) :]
+            self._path.write_bytes(newest)
+            self._length = len(newest)
+        else:
+            with self._path.open("ab") as stream:
+                stream.write(content)
+            self._length += len(content)
 
 
 def _die_with_parent() -> None:
