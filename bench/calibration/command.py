@@ -65,8 +65,8 @@ def _seat(pi: Pi, branch: str, rig: Path) -> Iterator[SshSeat]:
     """Yield the Pi, logged in to. Raises InfrastructureError, PiImageError, CalibrationError."""
     if pi.kind == "virtual":
         raise CalibrationError(
-            f"{rig}: the Pi of branch {branch!r} is virtual and has nothing to measure: give a rig whose Pi is"
-            " emulated or real"
+            f"{rig}: the Pi of branch {branch!r} is virtual and has nothing to measure: give a rig with an"
+            " emulated or a real one"
         )
     if pi.kind == "real":
         target = _target_of(pi, branch)
