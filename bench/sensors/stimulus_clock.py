@@ -87,18 +87,26 @@ class RoundTrip:
 
 @dataclass(frozen=True, slots=True)
 class ClockEstimate:
-    """A device's clock as the straight line between two moments, true to `error_ns` from one to the other."""
+    """A device's clock as the straight line between two moments, at each of which it may be so far off."""
 
     first_tick: int
     first_ns: int
+    first_error_ns: int
     last_tick: int
     last_ns: int
-    error_ns: int
+    last_error_ns: int
 
     def ns_at(self, tick: int) -> int:
         """Time of a tick, to the nearest ns."""
         ticks, length_ns = self.last_tick - self.first_tick, self.last_ns - self.first_ns
         return self.first_ns + (2 * (tick - self.first_tick) * length_ns + ticks) // (2 * ticks)
+
+    def error_ns_at(self, tick: int) -> int:
+        """How far off `ns_at` may be for a tick between the two moments: lines diverge evenly."""
+        assert self.first_tick <= tick <= self.last_tick, f"tick {tick} lies outside of what is known"
+        after, before = tick - self.first_tick, self.last_tick - tick
+        weighted = self.first_error_ns * before + self.last_error_ns * after
+        return -(-weighted // (after + before)) + 1
 
     def tick_at(self, t_ns: int) -> int:
         """The tick nearest to a time."""
@@ -134,7 +142,13 @@ def estimate_clock(trips: Sequence[RoundTrip], ns_per_tick: int, horizon_ns: int
         if narrowed.is_empty:
             break
         region, first_tick = narrowed, trip.received_tick
-    last_tick = last.answered_tick + max(1, horizon_ns // ns_per_tick)
-    first, end = region.span_ns(first_tick), region.span_ns(last_tick)
-    error_ns = max(-(-(latest - earliest) // 2) for earliest, latest in (first, end)) + 1
-    return ClockEstimate(first_tick, sum(first) // 2, last_tick, sum(end) // 2, error_ns)
+    last_tick = max(first_tick + 1, last.answered_tick + horizon_ns // ns_per_tick)
+    return ClockEstimate(
+        first_tick, *_middle(region.span_ns(first_tick)), last_tick, *_middle(region.span_ns(last_tick))
+    )
+
+
+def _middle(span_ns: tuple[int, int]) -> tuple[int, int]:
+    """The middle of a span and how far the span reaches from there."""
+    earliest_ns, latest_ns = span_ns
+    return (earliest_ns + latest_ns) // 2, (latest_ns - earliest_ns) // 2 + 1

@@ -156,9 +156,13 @@ class StimulusPort:
 
     @property
     def clock(self) -> ClockEstimate:
-        """The Uno's clock by the latest `synchronise`, good for some time ahead."""
+        """The Uno's clock by the latest `synchronise`, for some time ahead."""
         assert self._clock is not None, "ask for the time first"
         return self._clock
+
+    def past_clock(self) -> ClockEstimate:
+        """The same for what lies before that, and so is known better. Takes two calls of `synchronise`."""
+        return estimate_clock(tuple(self._trips), NS_PER_TICK, 0)
 
     def greet(self) -> Greeting:
         """Wait for the sketch and begin anew with it. Raises StimulusError when it is not there."""
@@ -295,6 +299,7 @@ class StimulusPlayer:
         self._sent = 0
         self._known = 0
         self._ticks: deque[int] = deque()
+        self._begun: deque[tuple[int, int]] = deque()  # (line, tick) of pulses whose time is not reckoned yet
         self._latest_tick = 0
         self._played: list[tuple[int, int]] = []
         self._unplayed: list[Unplayed] = []
@@ -305,7 +310,8 @@ class StimulusPlayer:
     @property
     def is_over(self) -> bool:
         """The outcome of every pulse is known, and the last one has ended."""
-        return self._known == len(self._schedule) and self._now_ns() >= self._schedule.ends_ns
+        known = self._known == len(self._schedule) and not self._begun
+        return known and self._now_ns() >= self._schedule.ends_ns
 
     def performance(self) -> Performance:
         """What is known by now."""
@@ -328,8 +334,7 @@ class StimulusPlayer:
             self._capacity = self._port.greet().capacity
         now_ns = self._now_ns()
         if now_ns >= self._sync_due_ns:
-            self._port.synchronise()
-            self._trips_made += 1
+            self._synchronise()
             first = self._trips_made < _FIRST_ROUND_TRIPS
             self._sync_due_ns = now_ns + (_FIRST_SPACING_NS if first else _SYNC_EVERY_NS)
         if self._trips_made < _FIRST_ROUND_TRIPS:
@@ -346,6 +351,21 @@ class StimulusPlayer:
             self._port.halt()
             while self._known < self._sent:
                 self._exchange(0, self._now_ns())
+            if self._begun:
+                self._synchronise()
+
+    def _synchronise(self) -> None:
+        self._port.synchronise()
+        self._trips_made += 1
+        if not self._begun:
+            return
+        clock = self._port.past_clock()
+        while self._begun and self._begun[0][1] <= clock.last_tick:
+            line, tick = self._begun.popleft()
+            self._played.append((line, clock.ns_at(tick)))
+            # A tick from before all that is still known of the clock: a host that was away for a minute.
+            error_ns = clock.error_ns_at(max(tick, clock.first_tick)) + NS_PER_TICK
+            self._uncertainty_ns = max(self._uncertainty_ns, error_ns)
 
     @property
     def _room(self) -> int:
@@ -383,7 +403,7 @@ class StimulusPlayer:
         self._latest_tick = self._ticks[-1] if self._ticks else self._latest_tick
         self._sent = appended
         self._underruns = state.underruns
-        self._learn(state, clock)
+        self._learn(state)
 
     def _queued(self, index: int, clock: ClockEstimate) -> QueuedPulse:
         pulse = self._schedule.pulse(index)
@@ -391,14 +411,13 @@ class StimulusPlayer:
         start = max(clock.tick_at(pulse.start_ns), self._latest_tick)
         return QueuedPulse(start, round(pulse.width_ns / NS_PER_TICK), pulse.line)
 
-    def _learn(self, state: State, clock: ClockEstimate) -> None:
+    def _learn(self, state: State) -> None:
         known_already = (self._known - state.acknowledged) % 2**16
         for outcome in state.outcomes[known_already:]:
             pulse, tick = self._schedule.pulse(self._known), self._ticks.popleft()
             if outcome <= LATEST_TICKS:
-                self._played.append((pulse.line, clock.ns_at(tick + outcome)))
+                self._begun.append((pulse.line, tick + outcome))
                 self._latest_ticks = max(self._latest_ticks, outcome)
-                self._uncertainty_ns = max(self._uncertainty_ns, clock.error_ns + NS_PER_TICK)
             else:
                 self._unplayed.append(Unplayed(pulse, _REASONS[Outcome(outcome)]))
             self._known += 1

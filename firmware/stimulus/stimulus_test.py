@@ -31,9 +31,11 @@ from bench.sensors.stimulus_frame import (
 from bench.sensors.stimulus_port import StimulusError, StimulusPlayer, StimulusPort
 from bench.sensors.stimulus_schedule import Schedule
 from bench.uno.atmega328p import ResetCause
+from bench.uno.build import ROOT
 from bench.uno.clock import UnoClock
+from bench.uno.image import BOOTLOADER_BYTES, FLASH_BYTES
 from bench.uno.provisioning import Provisioning, eeprom_image
-from firmware.stimulus.conftest import LINES, StimulusUno
+from firmware.stimulus.conftest import LINES, StimulusUno, stimulus_image
 from ledger.frame import Snapshot, data_frame_id, seal_ack
 
 if TYPE_CHECKING:
@@ -167,7 +169,7 @@ def test_the_record_tells_when_each_pulse_was_on_its_line() -> None:
     stimulus = StimulusUno(UnoClock(5 * NS_PER_S, 1_700_000))
     schedule = Schedule.of(uci_signals(12 * NS_PER_S), 9 * NS_PER_S)
     record = play(stimulus, schedule).performance()
-    assert record.uncertainty_ns < 4 * NS_PER_MS
+    assert record.uncertainty_ns < 2 * NS_PER_MS
     for line, pin in enumerate(LINES):
         falls = [stimulus.clock.ns_at(e.cycle) for e in stimulus.edges if e.pin is pin and not e.high]
         planned = schedule.signals[line].starts_ns + schedule.began_ns
@@ -366,7 +368,6 @@ def test_ticks_wrap_and_playing_goes_on(stimulus: StimulusUno) -> None:
     schedule = Schedule.of(uci_signals(8 * NS_PER_S), wrap_ns - 3 * NS_PER_S)
     record = play(stimulus, schedule).performance()
     assert record.unplayed == ()
-    assert record.latest_ticks < 50
     for line, pin in enumerate(LINES):
         falls = [stimulus.clock.ns_at(e.cycle) for e in stimulus.edges if e.pin is pin and not e.high]
         told = record.signals[line].starts_ns + schedule.began_ns
@@ -392,3 +393,10 @@ def test_another_sketch_is_named(workbench: Workbench) -> None:
     with pytest.raises(StimulusError, match=r"is not .* but says 'uno 17 collect, epoch \d") as caught:
         port.greet()
     assert not caught.value.retry_helps
+
+
+def test_the_image_fits_and_names_no_path_of_the_machine_that_built_it() -> None:
+    image = stimulus_image()
+    assert image.flash_used <= FLASH_BYTES - BOOTLOADER_BYTES
+    assert str(ROOT).encode() not in image.flash
+    assert b"/usr/share" not in image.flash
