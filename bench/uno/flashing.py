@@ -1,8 +1,11 @@
 """Flashing an Uno by avrdude: the same command line for a real board and an emulated one."""
 
+import os
+import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from bench.rig.infrastructure import InfrastructureError
@@ -12,7 +15,12 @@ from bench.uno.image import FirmwareImage
 from bench.uno.serial_port import BoardSilentError, check_port
 from bench.uno.serial_port_bridge import bridged
 
-_TIMEOUT_S: Final = 120
+_STILL_S: Final = 15.0
+"""avrdude shows its progress all the time; silent for so long, it waits for a board that is gone."""
+_UNANSWERED: Final = "programmer is not responding"
+_PATIENCE: Final = 2
+"""How often it may say so, each time after five seconds. It would go on for minutes, and a board that is there
+answers at once."""
 _TOLD_LINES: Final = 4
 _SILENT: Final = ("not in sync", "not responding", "unable to open programmer", "read error", "timeout")
 _DIFFERENT: Final = ("verification mismatch", "verification error")
@@ -26,18 +34,18 @@ class FlashingError(InfrastructureError):
 def flash(seat: str, url: str, image: FirmwareImage) -> None:
     """Write the image and read it back. Raises InfrastructureError."""
     finished = _avrdude(seat, url, f"flash:w:{hex_path(image)}:i")
-    if finished.returncode or "verified" not in finished.stderr:
-        raise _failed(seat, url, finished.stderr)
+    if finished.status or "verified" not in finished.said:
+        raise _failed(seat, url, finished.said)
 
 
 def is_flashed(seat: str, url: str, image: FirmwareImage) -> bool:
     """Whether the board holds this image, by reading it. Raises InfrastructureError."""
     finished = _avrdude(seat, url, f"flash:v:{hex_path(image)}:i")
-    if not finished.returncode:
+    if not finished.status:
         return True
-    if any(words in finished.stderr for words in _DIFFERENT):
+    if any(words in finished.said for words in _DIFFERENT):
         return False
-    raise _failed(seat, url, finished.stderr)
+    raise _failed(seat, url, finished.said)
 
 
 def flash_where_needed(seat: str, url: str, image: FirmwareImage) -> bool:
@@ -56,27 +64,42 @@ def avrdude_command(port: str, memory_operation: str) -> list[str]:
     ]
 
 
-def _avrdude(seat: str, url: str, memory_operation: str) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """How avrdude ended: 0 is well; and what it said."""
+
+    status: int
+    said: str
+
+
+def _avrdude(seat: str, url: str, memory_operation: str) -> _Finished:
     check_port(seat, url)
     with _avrdude_port(seat, url) as port:
         try:
-            return subprocess.run(
-                avrdude_command(port, memory_operation),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=_TIMEOUT_S,
-            )
+            return _run(avrdude_command(port, memory_operation))
         except FileNotFoundError:
             raise FlashingError(seat, "avrdude is not installed", "apt-get install avrdude") from None
-        except subprocess.TimeoutExpired:
-            raise FlashingError(
-                seat,
-                f"avrdude did not end within {_TIMEOUT_S} s at {url}",
-                "reset the board",
-                retry_helps=True,
-            ) from None
+
+
+def _run(command: Sequence[str]) -> _Finished:
+    """Runs avrdude to its end, or until it waits in vain."""
+    said = ""
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        descriptor = process.stderr.fileno()
+        try:
+            while select.select([descriptor], [], [], _STILL_S)[0]:
+                news = os.read(descriptor, 4096)
+                if not news:
+                    return _Finished(process.wait(), said)
+                said += news.decode(errors="replace")
+                if said.count(_UNANSWERED) >= _PATIENCE:
+                    break
+        finally:
+            process.kill()
+    return _Finished(process.returncode, f"{said}\n{_UNANSWERED}")
 
 
 @contextmanager

@@ -287,14 +287,20 @@ def _open_failure(seat: str, url: str, error: OSError | ValueError) -> Infrastru
 
 
 def _forbidden(seat: str, url: str) -> PortForbiddenError:
-    group = "dialout"
-    with contextlib.suppress(OSError, KeyError):
-        group = grp.getgrgid(os.stat(url).st_gid).gr_name
     return PortForbiddenError(
         seat,
         f"this user may not open {url}",
-        f"join its group and log in again: sudo usermod --append --groups {group} $USER",
+        f"join its group and log in again: sudo usermod --append --groups {_group_of(url)} $USER",
     )
+
+
+def _group_of(url: str) -> str:
+    """Whose members may open a port: on Debian dialout, unless the device itself says otherwise."""
+    with contextlib.suppress(OSError, KeyError):
+        status = os.stat(url)
+        if status.st_gid and status.st_mode & 0o060 == 0o060:
+            return grp.getgrgid(status.st_gid).gr_name
+    return "dialout"
 
 
 def _holders(path: Path) -> Iterator[tuple[int, str]]:
