@@ -337,7 +337,8 @@ class _Build:
         card = self._result / "card.raw"
         with card.open("wb") as stream:
             stream.truncate(self._recipe.card_bytes)
-        card.chmod(0o666)
+        # In a user namespace the card's owner is another one than the file's.
+        card.chmod(0o600 if os.geteuid() == 0 else 0o666)
         self._on_card(
             *("mke2fs", "-q", "-F", "-t", "ext4", "-L", "card", "-b", "4096"),
             *("-E", "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"),

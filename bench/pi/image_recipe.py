@@ -32,6 +32,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin no
 AllowUsers {USER}
 UseDNS no
+UsePAM no
 MaxStartups 50:30:100
 MaxSessions 50
 """
@@ -56,17 +57,38 @@ ExecStart=/usr/sbin/ip route replace default via {HOST_ADDRESS}
 WantedBy=multi-user.target
 """
 
+# The stock unit asks udev about every device that the kernel has; four kinds matter here.
+_UDEV_TRIGGER = """\
+[Service]
+ExecStart=
+ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=block --subsystem-match=net \
+    --subsystem-match=virtio --subsystem-match=virtio-ports
+"""
+
+# The stock unit has sshd read its settings twice.
+_SSH_START = """\
+[Service]
+ExecStartPre=
+"""
+
 _RADIO_RULE = 'SUBSYSTEM=="virtio-ports", KERNEL=="vport*", GROUP="dialout", MODE="0660"\n'
 
-_MASKED = (
+_MASKED_UNITS = (
     "console-getty.service",
+    "cryptsetup.target",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
     "dpkg-db-backup.timer",
     "e2scrub_all.timer",
     "e2scrub_reap.service",
     "fstrim.timer",
     "getty-static.service",
     "getty.target",
+    "integritysetup.target",
+    "kmod-static-nodes.service",
     "proc-sys-fs-binfmt_misc.automount",
+    "remote-fs.target",
+    "serial-getty@ttyAMA0.service",
     "sys-fs-fuse-connections.mount",
     "sys-kernel-config.mount",
     "sys-kernel-debug.mount",
@@ -75,19 +97,39 @@ _MASKED = (
     "systemd-ask-password-wall.path",
     "systemd-binfmt.service",
     "systemd-firstboot.service",
+    "systemd-initctl.socket",
+    "systemd-journald-audit.socket",
     "systemd-logind.service",
     "systemd-machine-id-commit.service",
     "systemd-pcrphase-sysinit.service",
     "systemd-pcrphase.service",
     "systemd-pstore.service",
+    "systemd-random-seed.service",
+    "systemd-remount-fs.service",
     "systemd-repart.service",
     "systemd-sysusers.service",
     "systemd-tmpfiles-clean.timer",
     "systemd-update-utmp-runlevel.service",
     "systemd-update-utmp.service",
-    "serial-getty@ttyAMA0.service",
+    "veritysetup.target",
 )
 """Units that a gateway has no use for and that cost seconds of an emulated boot."""
+
+_MASKED_GENERATORS = (
+    "systemd-cryptsetup-generator",
+    "systemd-debug-generator",
+    "systemd-fstab-generator",
+    "systemd-getty-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-integritysetup-generator",
+    "systemd-rc-local-generator",
+    "systemd-run-generator",
+    "systemd-system-update-generator",
+    "systemd-sysv-generator",
+    "systemd-veritysetup-generator",
+)
+"""Programs that systemd runs at each start to make up units, of which this card needs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +159,7 @@ class Recipe:
         "wireguard-tools",
     )
     refused_packages: tuple[str, ...] = ("ca-certificates", "usrmerge")
-    """Not wanted even where a dependency would allow them: dear under user-mode emulation, and without use."""
+    """Not wanted even where a dependency would allow them: dear under emulation, and without use."""
     excluded_paths: tuple[str, ...] = (
         "/usr/share/doc/*",
         "/usr/share/info/*",
@@ -148,11 +190,15 @@ class Recipe:
     )
     """Found by modprobe on the card, with what they depend on."""
     card_bytes: int = 2 << 30
-    masked_units: tuple[str, ...] = _MASKED
+    masked_units: tuple[str, ...] = _MASKED_UNITS
+    masked_generators: tuple[str, ...] = _MASKED_GENERATORS
     settings: tuple[FileOnCard, ...] = field(
         default=(
             FileOnCard("etc/ssh/sshd_config.d/bench.conf", _SSHD.encode()),
             FileOnCard("etc/systemd/system/emulated-wire.service", _NETWORK.encode()),
+            FileOnCard("etc/systemd/system/systemd-udev-trigger.service.d/few.conf", _UDEV_TRIGGER.encode()),
+            FileOnCard("etc/systemd/system/ssh.service.d/quick.conf", _SSH_START.encode()),
+            FileOnCard("etc/systemd/system/default.target", target="/lib/systemd/system/multi-user.target"),
             FileOnCard("etc/udev/rules.d/90-radio.rules", _RADIO_RULE.encode()),
             FileOnCard("etc/hostname", b"pi\n"),
             FileOnCard("etc/hosts", b"127.0.0.1 localhost\n127.0.1.1 pi\n"),
@@ -181,7 +227,10 @@ tries=0
 until [ -b /dev/vda ] || [ $tries -ge 200 ]; do
     tries=$((tries + 1)); /bin/busybox usleep 50000
 done
-/bin/busybox mount -t ext4 -o rw,noatime /dev/vda /root || exec /bin/busybox sh >/dev/console 2>&1 </dev/console
+if ! /bin/busybox mount -t ext4 -o rw,noatime /dev/vda /root; then
+    echo "initial RAM disk: the card cannot be mounted" >/dev/console
+    /bin/busybox poweroff -f
+fi
 /bin/busybox mount --move /dev /root/dev
 /bin/busybox umount /proc
 exec /bin/busybox switch_root /root /sbin/init
@@ -198,6 +247,10 @@ def files_on_card(
     return (
         *recipe.settings,
         *(FileOnCard(f"{units}/{unit}", target="/dev/null") for unit in recipe.masked_units),
+        *(
+            FileOnCard(f"etc/systemd/system-generators/{name}", target="/dev/null")
+            for name in recipe.masked_generators
+        ),
         FileOnCard(
             f"{units}/multi-user.target.wants/emulated-wire.service", target="../emulated-wire.service"
         ),

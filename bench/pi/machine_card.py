@@ -101,8 +101,12 @@ class CardDrive:
 
 
 def _copy(image: Path, card: Path) -> None:
-    """Under another name first, so that a card is whole or absent; holes stay holes."""
+    """Under another name first, so that a card is whole or absent; holes stay holes.
+
+    Nobody else may read it: it holds the private half of the host key.
+    """
     part = card.with_suffix(".part")
+    part.touch(mode=0o600)
     subprocess.run(
         ["cp", "--reflink=auto", "--sparse=always", "--no-preserve=mode", str(image), str(part)],
         check=True,
