@@ -19,8 +19,8 @@ _STILL_S: Final = 15.0
 """avrdude shows its progress all the time; silent for so long, it waits for a board that is gone."""
 _UNANSWERED: Final = "programmer is not responding"
 _PATIENCE: Final = 2
-"""How often it may say so, each time after five seconds. It would go on for minutes, and a board that is there
-answers at once."""
+"""How often it may say so, each time after five seconds. It would go on for minutes, and a board that is
+there answers at once."""
 _TOLD_LINES: Final = 4
 _SILENT: Final = ("not in sync", "not responding", "unable to open programmer", "read error", "timeout")
 _DIFFERENT: Final = ("verification mismatch", "verification error")

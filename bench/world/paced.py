@@ -20,6 +20,8 @@ from bench.world.trace import Trace, Value
 
 SLICE_NS: Final = NS_PER_MS
 """Busy actors are played in slices of this length, and are so much behind the clock at the end of each."""
+_CATCH_UP_NS: Final = 5 * NS_PER_MS
+"""A late world catches up in slices of this length, so that what has come in meanwhile is not later still."""
 _LONGEST_WAIT_NS: Final = 10 * NS_PER_MS
 """An idle world looks at the clock this often, so that it notices when it does not get to run."""
 
@@ -188,7 +190,10 @@ class PacedWorld:
         return latest_ns if next_ns is None else min(latest_ns, max(next_ns, played_ns + SLICE_NS))
 
     def _play(self, due_ns: int) -> None:
-        until_ns = max(self.now_ns, self.simulation.now_ns)
+        played_ns = self.simulation.now_ns
+        next_ns = self.simulation.next_ns()
+        now_ns = max(self.now_ns, played_ns)
+        until_ns = now_ns if next_ns is None else min(now_ns, max(next_ns, played_ns) + _CATCH_UP_NS)
         for actor in self._leashed:
             actor.leash_ns = until_ns
         self.simulation.run(until_ns)
