@@ -15,7 +15,16 @@ from typing import Final, Self
 from bench.pi.vpn.keys import PublicKey, SecretKey, preshared_key_at, private_key_at
 from bench.pi.vpn.namespace import Namespace
 from bench.pi.vpn.relay import Relay, RelayPlan
-from bench.pi.vpn.wireguard import KEEPALIVE_S, PORT, SESSION_S, Interface, Peer, PeerStatus, Tunnel
+from bench.pi.vpn.wireguard import (
+    KEEPALIVE_S,
+    PORT,
+    SESSION_S,
+    Interface,
+    Peer,
+    PeerStatus,
+    Tunnel,
+    no_handshake,
+)
 from bench.rig.infrastructure import InfrastructureError
 from bench.world.streams import Stream
 
@@ -24,6 +33,8 @@ SERVER_ADDRESS: Final = str(TUNNELS[1])
 LOOPBACK: Final = "127.0.0.1"
 QEMU_HOST: Final = "10.0.2.2"
 """Where a guest of QEMU's user-mode network finds its host (QEMU manual, "Network emulation")."""
+
+_POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +116,18 @@ class Hub:
         """Wait for a handshake with this Pi, as `Tunnel.wait_for_handshake`."""
         key = self.spokes[name].private_key.public
         return self.tunnel.wait_for_handshake(key, deadline_s, newer_than_s)
+
+    def wait_for_life(self, name: str, deadline_s: float) -> PeerStatus:
+        """Wait until something valid comes from this Pi, from now on, also in a session that stands already.
+
+        A Pi keeps itself in mind every `KEEPALIVE_S`. InfrastructureError if it does not within `deadline_s`.
+        """
+        before, end = self.status(name), time.monotonic() + deadline_s
+        while (status := self.status(name)).received_octets <= before.received_octets:
+            if time.monotonic() >= end:
+                raise no_handshake(self.tunnel.seat, status.public_key, deadline_s)
+            time.sleep(_POLL_S)
+        return status
 
     def check(self, name: str) -> None:
         """Raise InfrastructureError if the VPN to this Pi is down: no process, or no valid session."""

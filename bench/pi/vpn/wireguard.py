@@ -246,7 +246,7 @@ def no_handshake(seat: str, peer: PublicKey, deadline_s: float) -> Infrastructur
     """The error for a peer that does not answer."""
     return InfrastructureError(
         seat,
-        f"no handshake with {peer} within {deadline_s:g} s",
+        f"no sign of {peer} within {deadline_s:g} s",
         "see that both ends run, know each other's keys, and that UDP passes between them (relay, firewall)",
         retry_helps=True,
     )

@@ -170,7 +170,7 @@ def test_a_planned_outage_from_the_start_keeps_the_tunnel_down_until_its_end(
     with pytest.raises(InfrastructureError) as caught:
         pair.tunnel.wait_for_handshake(pair.server_key, 0.2)
     assert caught.value.retry_helps
-    assert str(caught.value).startswith(f"VPN of pi: no handshake with {pair.server_key} within 0.2 s; see")
+    assert str(caught.value).startswith(f"VPN of pi: no sign of {pair.server_key} within 0.2 s; see")
     with pytest.raises(InfrastructureError, match=r"VPN of server: no handshake with east \(none yet\)"):
         pair.hub.check("east")
     before = pair.spoke.relay.begin(RelayPlan(), Stream(2), time.monotonic_ns())
@@ -178,6 +178,17 @@ def test_a_planned_outage_from_the_start_keeps_the_tunnel_down_until_its_end(
     pair.tunnel.wait_for_handshake(pair.server_key, PATIENCE_S)
     pair.hub.wait_for_handshake("east", PATIENCE_S)
     pair.hub.check("east")
+
+
+@needs_wireguard
+def test_a_standing_session_shows_life_and_a_cut_one_does_not(stack: ExitStack, tmp_path: Path) -> None:
+    pair = Pair(stack, tmp_path, RelayPlan())
+    first = pair.hub.wait_for_handshake("east", PATIENCE_S)
+    alive = pair.hub.wait_for_life("east", PATIENCE_S)
+    assert alive.received_octets > first.received_octets
+    pair.spoke.relay.cut()
+    with pytest.raises(InfrastructureError, match=r"VPN of server: no sign of .* within 0\.5 s"):
+        pair.hub.wait_for_life("east", 0.5)
 
 
 @needs_wireguard
