@@ -137,7 +137,7 @@ class PiMachine:
         """Wait until one can log in by SSH. Raises with the console's last words when that does not come."""
         with SshSeat(self.ssh_target) as seat:
             try:
-                seat.connect(deadline_s, while_waiting=lambda: _check(self._running_monitor()))
+                seat.connect(deadline_s, while_waiting=self._check_running)
             except InfrastructureError as error:
                 raise InfrastructureError(
                     self.name, f"{error.what}; console: {self.last_words()}", error.mend, retry_helps=True
@@ -146,17 +146,17 @@ class PiMachine:
     def forward(self, guest_port: int, protocol: Literal["tcp", "udp"] = "tcp") -> int:
         """Open a way from a free port of this host's 127.0.0.1 to a port of the guest; returns the host's."""
         monitor = self._running_monitor()
-        before = _forwarded(monitor.line("info usernet"), protocol, guest_port)
-        if not before:
+        ports = _forwarded(monitor.line("info usernet"), protocol, guest_port)
+        if not ports:
             refused = monitor.line(f"hostfwd_add wire {protocol}:127.0.0.1:0-:{guest_port}").strip()
-            before = _forwarded(monitor.line("info usernet"), protocol, guest_port)
-            if not before:
+            ports = _forwarded(monitor.line("info usernet"), protocol, guest_port)
+            if not ports:
                 raise InfrastructureError(
                     self.name,
                     f"QEMU does not forward {protocol} port {guest_port}: {refused}",
                     "choose another port",
                 )
-        return before[0]
+        return ports[0]
 
     def card_traffic(self) -> CardTraffic:
         """What the guest has asked of its card since power came on."""
@@ -255,6 +255,9 @@ class PiMachine:
             raise InfrastructureError(self.name, "is not running", "start it", retry_helps=True)
         return self._monitor
 
+    def _check_running(self) -> None:
+        self._running_monitor()
+
     def _running_drive(self) -> CardDrive:
         if self._drive is None:
             raise InfrastructureError(self.name, "is not running", "start it", retry_helps=True)
@@ -277,10 +280,6 @@ class PiMachine:
         drive, self._drive = self._drive, None
         if drive is not None:
             drive.release()
-
-
-def _check(_monitor: Monitor) -> None:
-    """Being asked for is the check."""
 
 
 def _forwarded(listing: str, protocol: str, guest_port: int) -> list[int]:

@@ -218,24 +218,6 @@ class SshSeat:
         """What the kernel drew at boot; differs after every reboot."""
         return self.run("cat /proc/sys/kernel/random/boot_id").output.strip()
 
-    def reboot(self, deadline_s: float = 120.0) -> None:
-        """Reboot the Pi and log in again."""
-        before = self.boot_id()
-        self.run("sudo systemctl --no-block reboot", check=False)
-        until_s = monotonic() + deadline_s
-        while True:
-            self.connect(max(1.0, until_s - monotonic()))
-            try:
-                if self.boot_id() != before:
-                    return
-            except InfrastructureError:
-                pass
-            if monotonic() >= until_s:
-                raise self._error(
-                    f"has not rebooted within {deadline_s:g} s", "look at its console", retry=True
-                )
-            sleep(_RETRY_AFTER_S)
-
     def close(self) -> None:
         """Hang up; does nothing when not connected."""
         connection, self._connection = self._connection, None
