@@ -96,10 +96,13 @@ class SerialLine:
     """A port that pyserial opens: a device, ``socket://``, ``rfc2217://``."""
 
     def __init__(self, seat: str, url: str) -> None:
-        """Open it. Raises StimulusError."""
+        """Open it; a device of this host exclusively. Raises StimulusError."""
         self._seat, self._url = seat, url
         try:
-            self._port = serial.serial_for_url(url, baudrate=115_200, timeout=0)
+            self._port = serial.serial_for_url(url, baudrate=115_200, timeout=0, do_not_open=True)
+            if "://" not in url:
+                self._port.exclusive = True
+            self._port.open()
         except (serial.SerialException, OSError, ValueError) as error:
             raise StimulusError(
                 seat,

@@ -6,6 +6,7 @@ What it does in virtual time, exactly, is tested beside the sketch (firmware/sti
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import shutil
 import socket
@@ -198,6 +199,17 @@ def test_a_port_that_is_not_there_is_named() -> None:
     with pytest.raises(StimulusError, match="cannot be opened") as caught:
         SerialLine("stimulus", "socket://127.0.0.1:1")
     assert caught.value.retry_helps
+
+
+def test_a_port_that_is_held_by_another_is_named() -> None:
+    master, slave = os.openpty()
+    held = SerialLine("stimulus", os.ttyname(slave))
+    with pytest.raises(StimulusError, match=r"cannot be opened.*nothing else holds it"):
+        SerialLine("stimulus", os.ttyname(slave))
+    held.close()
+    SerialLine("stimulus", os.ttyname(slave)).close()
+    os.close(slave)
+    os.close(master)
 
 
 def test_what_cannot_be_played_is_refused() -> None:
