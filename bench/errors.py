@@ -1,5 +1,6 @@
 """What a user can mend: these errors are told in a sentence, all others are defects of the bench."""
 
+from bench.instruments.rack import RackError
 from bench.pi.image_host import PiImageError
 from bench.rig.criteria import CriterionError
 from bench.rig.infrastructure import InfrastructureError
@@ -23,6 +24,7 @@ USER_ERRORS = (
     InfrastructureError,
     MainsError,
     PiImageError,
+    RackError,
     ProvisioningError,
     RadioSettingError,
     ReportError,

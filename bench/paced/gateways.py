@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from bench.world.trace import Record
 
 _JOIN_S: Final = 60.0
+_BOOT_S: Final = 300.0
+"""Half a minute where nothing else runs; a busy host takes its time."""
 _LOOK_S: Final = 0.2
 _NS_PER_S: Final = 1_000_000_000
 
@@ -286,7 +288,7 @@ class EmulatedPi(GatewaySeat):
                 image, name=self.name, card_writes_per_s=self._branch.pi.card_writes_per_s
             )
         self._machine.start()
-        self._machine.wait_until_reachable()
+        self._machine.wait_until_reachable(_BOOT_S)
 
     def power_off(self) -> None:
         """Shut down."""

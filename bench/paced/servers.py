@@ -133,8 +133,10 @@ class EmulatedServerSeat(ServerSeat):
             return
         host = QEMU_HOST if branch.pi.kind == "emulated" else _seen_from(pi)
         began_s = int(time.time())
-        RemoteTunnel(pi).bring_up(self._spoke(branch).interface(host))
-        hub.wait_for_handshake(pi_name(branch), _HANDSHAKE_S, began_s - 1)
+        if RemoteTunnel(pi).bring_up(self._spoke(branch).interface(host)):
+            hub.wait_for_handshake(pi_name(branch), _HANDSHAKE_S, began_s - 1)
+        else:
+            hub.wait_for_life(pi_name(branch), _HANDSHAKE_S)
 
     def begin(self, branch: Branch, zero_ns: int, uplink: Uplink) -> None:
         """The relay takes the plan over."""

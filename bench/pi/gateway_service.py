@@ -120,7 +120,7 @@ class GatewayService:
 
     def is_running(self) -> bool:
         """Whether it is up and has said that it is ready."""
-        return self._seat.run(f"systemctl is-active {UNIT}", check=False).output.strip() == "active"
+        return self._root(f"systemctl is-active {UNIT}", check=False).output.strip() == "active"
 
     def wait_until_ready(self, timeout_s: float = READY_S) -> None:
         """Wait until it runs, as after a kill or a reboot."""

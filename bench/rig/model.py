@@ -466,6 +466,8 @@ class Instrument(Part):
     """VISA resource of a real one: ``TCPIP::192.0.2.7::5025::SOCKET``, ``USB0::0x1AB1::...::INSTR``."""
     identity: str = ""
     """Text that its answer to ``*IDN?`` must hold; left out, one of the kinds that the bench knows."""
+    baud_rate: Annotated[int, Field(ge=300, le=921_600)] | None = None
+    """Of a serial one (``ASRL...``)."""
 
     @model_validator(mode="after")
     def _where_it_is(self) -> Self:
@@ -579,8 +581,8 @@ class Rig(Part):
             seats += [(f"Unos of {branch.name}", branch.uno.kind), (f"Pi of {branch.name}", branch.pi.kind)]
             if branch.uno.kind == "real" and (branch.radio.loss > 0 or branch.radio.burst is not None):
                 raise _problem(
-                    f"{branch.name}: found loss on the radio of real Unos, which lose what the air makes them:"
-                    " expected loss = 0 and no burst; an attenuator makes them lose"
+                    f"{branch.name}: found loss on the radio of real Unos, expected loss = 0 and no burst:"
+                    " they lose what the air, or an attenuator, makes them lose"
                 )
             if branch.uno.kind == "real" and branch.pi.kind == "emulated":
                 raise _problem(
