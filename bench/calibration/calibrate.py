@@ -117,7 +117,7 @@ def text_of(outcome: Outcome, *, emulated: bool) -> str:
     """Return the calibration file of an outcome, whose head says how it was made."""
     board = outcome.measured["board"]
     how = (
-        "QEMU cortex-a53 with -icount shift=0,sleep=off: its clock advances 1 ns per instruction."
+        "QEMU's cortex-a53 (-icount shift=0,sleep=off: 1 ns is 1 instruction)."
         if emulated
         else f"the board itself ({board['model']})."
     )

@@ -52,7 +52,9 @@ def calibrate_command(
     emulated = branch.pi.kind == "emulated"
     with _seat(branch.pi, branch.name, rig) as seat:
         spi = _spi_of(branch.pi.radio)
-        outcome = calibrate(seat, default_cache(), reference, emulated=emulated, spi=spi, tell=_tell)
+        outcome = calibrate(
+            seat, default_cache() / "release", reference, emulated=emulated, spi=spi, tell=_tell
+        )
     write_file(output, text_of(outcome, emulated=emulated))
     if as_json:
         print(json.dumps(document_of(outcome, output), indent=2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.rig.calibration import OPERATIONS, Calibration, Card, Cost
@@ -56,7 +57,7 @@ def _cost(
     if name in kept:
         prior = published.operation[name]
         return prior.model_copy(
-            update={"source": f"not measured, the board has no SPI port; kept: {prior.source}"}
+            update={"source": f"kept from the published file, this board has no SPI port: {prior.source}"}
         )
     entry = measured["operation"].get(name)
     if entry is None:
@@ -73,12 +74,12 @@ def _cost(
 
 
 def _card(counted: Mapping[str, float] | None, published: Card) -> Card:
-    time_of_a_write = f"time of a write not measured, kept: {published.source}"
+    time_of_a_write = f"the time of a write is kept: {published.source}"
     if counted is None:
         return published.model_copy(update={"source": f"writes not counted here; {time_of_a_write}"})
     return published.model_copy(
         update={
-            "writes_per_commit": max(1, round(counted["writes_per_commit"])),
+            "writes_per_commit": max(1, math.ceil(counted["writes_per_commit"])),
             "source": (
                 f"writes counted by the kernel over {counted['commits']:.0f} commits:"
                 f" {counted['writes_per_commit']:.2f} requests, {counted['bytes_per_commit']:,.0f} bytes and"

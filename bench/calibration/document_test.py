@@ -67,7 +67,7 @@ def test_a_measurement_becomes_a_file_that_a_rig_accepts(tmp_path: Path, measure
     for name, cost in calibration.operation.items():
         if name in kept:
             assert cost.cost_ns == PUBLISHED.operation[name].cost_ns
-            assert cost.source.startswith("not measured, the board has no SPI port; kept: ")
+            assert cost.source.startswith("kept from the published file, this board has no SPI port: ")
         else:
             assert cost.cost_ns == max(1, round(measured["operation"][name]["cost_ns"]))
             assert "measured on test machine" in cost.source

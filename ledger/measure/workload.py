@@ -34,7 +34,7 @@ BLOCK_SIZES: Final = (1, 16, 64)
 from.
 """
 
-FRAMES_PER_BATCH: Final = 16
+FRAMES_PER_BATCH: Final = 32
 PULSE_COUNTERS: Final = 4
 
 _NETWORK: Final = b"a measured network"[:16]
@@ -95,18 +95,18 @@ class FrameIntake:
         self._node = Node(_KEYS["gateway"], _REGISTRY, self._store)
         self._gateway = Gateway(self._node, _REGISTRY, self._store, _NEVER)
         self._now_ns = _FIRST_NS
+        self._last: list[bytes] = []
 
     def stored(self) -> Callable[[], Sequence[Effect]]:
         """Make ready to receive new frames: each is opened, stored and acknowledged."""
         if self._store.pending_count() > _SEAL_ABOVE:
             self._node.seal_block(self._now_ns)
-        return self._received([self._meters.frame()[2] for _ in range(FRAMES_PER_BATCH)])
+        self._last = [self._meters.frame()[2] for _ in range(FRAMES_PER_BATCH)]
+        return self._received(self._last)
 
     def repeated(self) -> Callable[[], Sequence[Effect]]:
-        """Make ready to receive frames again that are stored already."""
-        frames = [self._meters.frame()[2] for _ in range(FRAMES_PER_BATCH)]
-        self._received(frames)()
-        return self._received(frames)
+        """Make ready to receive again the frames that were stored last."""
+        return self._received(self._last)
 
     def _received(self, frames: Sequence[bytes]) -> Callable[[], Sequence[Effect]]:
         messages = [FrameReceived(frame, -9_000, 500) for frame in frames]
