@@ -82,7 +82,7 @@ class PacedWorld:
 
     @property
     def now_ns(self) -> int:
-        """Time since the world's zero by the monotonic clock; the simulation follows a slice behind."""
+        """Time since the world's zero by the monotonic clock; the simulation follows, by its lag behind."""
         return time.monotonic_ns() - self._began_ns if self.is_playing else self.simulation.now_ns
 
     @property

@@ -37,7 +37,7 @@ static uint32_t next_snapshot;
 
 static_assert(sizeof provisioning.scale[0] == sizeof(mains_scale), "scales are read in place");
 
-/* Says what is wrong and sleeps for good: only someone with a programmer can mend it. */
+/* Says what is wrong and sleeps until a reset: only someone who provisions it or changes the chip can mend it. */
 static void __attribute__((noreturn)) stop(uint8_t fault) {
   console_begin();
   console_text(PSTR("uno stopped: "));
