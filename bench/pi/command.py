@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,9 @@ def boot(
     ] = None,
 ) -> None:
     """Boot an emulated Pi and run it until Ctrl-C."""
+    # Also where it was started in the background, which has interrupts ignored, and by a service.
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, signal.default_int_handler)
     with PiMachine(
         build_image(tell=_tell),
         folder=folder,
