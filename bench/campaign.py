@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import allure
+import pytest
 
 from bench.capacity import record, result
 from bench.capacity.answers import answers_of
@@ -82,6 +83,11 @@ class Campaign:
     def confirmations(self) -> int:
         """How many fresh seeds confirm each side of a search."""
         return 1 if self.short else 3
+
+    def only_in_a_long_run(self) -> None:
+        """Skip the test in a short run of a rig on the wall clock, where many trials take their real time."""
+        if self.short and self.rig.is_paced:
+            pytest.skip("a search in real time belongs to a long run (without --short)")
 
     def fan_in(self) -> dict[str, int]:
         """The sizes that the rig file gives, by axis."""

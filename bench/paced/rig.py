@@ -55,6 +55,8 @@ class PacedRig:
     ) -> None:
         self.rig = rig
         self._firmware = firmware
+        # Daemons read paths relative to their own files.
+        directory = directory.resolve()
         with ExitStack() as stack:
             server = server_seat(rig, directory / "server", tell)
             stack.callback(server.close)

@@ -15,6 +15,7 @@ _MOST_UNOS = 1024
 
 @allure.title("Sensors per Uno")
 def test_sensors_per_uno(campaign: Campaign) -> None:
+    campaign.only_in_a_long_run()
     kind = campaign.rig.branches[0].sensors[0].kind
     ceiling = S0_PINS if kind == "s0" else 2
     capacity = campaign.search(
@@ -24,6 +25,7 @@ def test_sensors_per_uno(campaign: Campaign) -> None:
             ceiling=ceiling,
             ceiling_reason=f"an Uno has pins for {ceiling} {kind} sensors",
             seed=campaign.seed,
+            start=ceiling if campaign.rig.is_paced else 1,
             confirmations=campaign.confirmations,
         ),
         lambda size: campaign.rig.with_changes(sensors_per_uno=size),
@@ -37,14 +39,17 @@ def test_sensors_per_uno(campaign: Campaign) -> None:
 
 @allure.title("Unos per Pi")
 def test_unos_per_pi(campaign: Campaign) -> None:
+    # A rig of ports and hosts has the boards that it has; time is real there, and a search begins with all.
+    count = campaign.rig.branches[0].uno.count
+    ceiling = count if campaign.rig.is_paced else _MOST_UNOS
     capacity = campaign.search(
         Axis.UNOS_PER_PI,
         "Unos per Pi",
         Plan(
-            ceiling=_MOST_UNOS,
-            ceiling_reason=f"searched up to {_MOST_UNOS}",
+            ceiling=ceiling,
+            ceiling_reason="the rig has no more" if campaign.rig.is_paced else f"searched up to {ceiling}",
             seed=campaign.seed,
-            start=campaign.rig.branches[0].uno.count,
+            start=count,
             confirmations=campaign.confirmations,
         ),
         lambda size: campaign.rig.with_changes(unos=size),
