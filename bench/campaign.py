@@ -178,13 +178,14 @@ class Campaign:
     def _run(self, task: str, plan: TrialPlan, disturb: Disturb | None = None) -> TrialOutcome:
         show = partial(self.reporter.show, task)
         if plan.rig.is_paced:
-            outcome = self._standing_rig().play(plan, show, disturb)
+            outcome = self.standing_rig.play(plan, show, disturb)
         else:
             outcome = run_trial(plan, self.firmware, show)
         self.reporter.clear()
         return outcome
 
-    def _standing_rig(self) -> PacedRig:
+    @property
+    def standing_rig(self) -> PacedRig:
         """The rig, brought up for the first trial and kept for all others."""
         if self._standing is None:
             self._standing = PacedRig(self.rig, self.firmware, self.directory / "rig", self.reporter.tell)

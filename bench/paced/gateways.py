@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import time
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.assembly import PiFigures, pi_name
@@ -23,28 +25,28 @@ from bench.pi.gateway_service import GatewayService, ServiceFigures
 from bench.pi.image import build_image, default_cache
 from bench.pi.machine import PiMachine
 from bench.pi.release import build_release
-from bench.pi.ssh import SshSeat
+from bench.pi.ssh import SshSeat, SshTarget
 from bench.rig.calibration import load_calibration
 from bench.rig.infrastructure import InfrastructureError
 from bench.rig.strategy import State
-from ledger.gateway.byte_stream import ByteStream
+from ledger.gateway.byte_stream import ByteStream, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from bench.assembly import Stage
     from bench.paced.configuration import Scalar
     from bench.paced.servers import ServerSeat
     from bench.radio.sx1278 import Sx1278
-    from bench.rig.model import Branch, Uplink
+    from bench.rig.model import Branch, Login, Uplink
     from bench.world.paced import PacedWorld
     from bench.world.trace import Record
 
 _JOIN_S: Final = 60.0
 _BOOT_S: Final = 300.0
 """Half a minute where nothing else runs; a busy host takes its time."""
-_LOOK_S: Final = 0.2
+_LINE_BITS_PER_S: Final = 115_200
+_USUAL_RADIO: Final = "spidev:0.0"
 _NS_PER_S: Final = 1_000_000_000
 
 
@@ -97,7 +99,9 @@ class GatewaySeat(ABC):
         self._leave()
 
     def tune(self, world: PacedWorld, chip: Sx1278) -> None:
-        """Give the Pi this chip for its radio."""
+        """Give the Pi this chip of the world for its radio; among real Unos it has a real one."""
+        if self._branch.uno.kind == "real":
+            return
         self._line = RadioLine(f"{self.name}/line", world, chip, self.open_line)
 
     # ---- while a trial plays ----
@@ -318,6 +322,18 @@ class EmulatedPi(GatewaySeat):
         """The port's real node."""
         return (self._pi().run("readlink -f /dev/virtio-ports/radio").output.strip(),)
 
+    @property
+    def process_id(self) -> int | None:
+        """The emulator's process, None while the Pi has no power."""
+        return None if self._machine is None else self._machine.process_id
+
+    def boot_id(self) -> str:
+        """Log in, as soon as that can be, and return what changes with every boot."""
+        self._power().wait_until_reachable(_BOOT_S)
+        with self.login() as pi:
+            pi.connect(_JOIN_S)
+            return str(pi.boot_id())
+
     def close(self) -> None:
         """End QEMU."""
         super().close()
@@ -328,6 +344,55 @@ class EmulatedPi(GatewaySeat):
         if self._machine is None:
             raise InfrastructureError(self.name, "has no power", "bring it up first")
         return self._machine
+
+
+class RealPi(GatewaySeat):
+    """A Pi of a lab, as it stands. Its power is a person's matter, or a supply's."""
+
+    def power_on(self) -> None:
+        """It has power."""
+
+    def power_off(self) -> None:
+        """It keeps its power; the gateway is stopped before."""
+
+    def lose_power(self, seed: int) -> None:  # noqa: ARG002  # the face of all Pis
+        """Nobody can pull its plug from here."""
+        raise InfrastructureError(
+            self.name, "has no switch for its power", "put it on a supply, and name it in the supply's feeds"
+        )
+
+    def login(self) -> SshSeat:
+        """As the rig file says."""
+        return SshSeat(ssh_target(self.name, self._branch.pi.login))
+
+    def open_line(self) -> ByteStream:
+        """The bench's end of the serial line to a Pi among emulated Unos."""
+        assert self._branch.pi.bench_line is not None, "the Unos are emulated"
+        return open_stream(self._branch.pi.bench_line, _LINE_BITS_PER_S)
+
+    def radio_settings(self) -> Mapping[str, Scalar]:
+        """Its own SPI and pins, or a serial line."""
+        pi = self._branch.pi
+        settings: dict[str, Scalar] = {"port": pi.radio or _USUAL_RADIO, "dio0_gpio": pi.dio0_gpio}
+        return settings if pi.reset_gpio is None else {**settings, "reset_gpio": pi.reset_gpio}
+
+    def radio_devices(self) -> tuple[str, ...]:
+        """SPI bus and GPIO chip, or the line's device."""
+        kind, _, place = (self._branch.pi.radio or _USUAL_RADIO).partition(":")
+        if kind == "spidev":
+            return (f"/dev/spidev{place}", "/dev/gpiochip0")
+        return (
+            (str(self._pi().run(f"readlink -f {shlex.quote(place)}").output.strip()),)
+            if place[0] == "/"
+            else ()
+        )
+
+
+def ssh_target(name: str, login: Login | None) -> SshTarget:
+    """Where and as whom to log in."""
+    assert login is not None, "a real seat has a login"
+    identity = Path(login.identity).expanduser()
+    return SshTarget(name, login.host, login.port, login.user, identity, login.host_key)
 
 
 def connect_unix(name: str, path: Path) -> ByteStream:
@@ -362,4 +427,5 @@ def gateway_seat(
     branch: Branch, server: ServerSeat, folder: Path, tell: Callable[[str], None]
 ) -> GatewaySeat:
     """The gateway of a branch as its rig file has it."""
-    return EmulatedPi(branch, server, folder, tell)
+    kind = RealPi if branch.pi.kind == "real" else EmulatedPi
+    return kind(branch, server, folder, tell)

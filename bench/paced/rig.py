@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.paced.gateways import gateway_seat
+from bench.assembly import Stage
+from bench.keys import FreshKeys
+from bench.paced.gateways import EmulatedPi, gateway_seat
 from bench.paced.servers import server_seat
+from bench.paced.supplied import supplied
 from bench.paced.trial import play
-from bench.paced.unos import uno_seats
+from bench.paced.unos import EmulatedUnos, uno_seats
 from bench.rig.strategy import State, Strategy
+from bench.world.streams import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from bench.assembly import Stage
     from bench.paced.gateways import GatewaySeat
     from bench.paced.scene import Disturb
     from bench.paced.servers import ServerSeat
+    from bench.paced.supplied import SuppliedScene
     from bench.paced.unos import UnoSeats
     from bench.rig.model import Rig
     from bench.trial import Progress, TrialOutcome, TrialPlan
@@ -57,6 +61,7 @@ class PacedRig:
         self._firmware = firmware
         # Daemons read paths relative to their own files.
         directory = directory.resolve()
+        self._directory = directory
         with ExitStack() as stack:
             server = server_seat(rig, directory / "server", tell)
             stack.callback(server.close)
@@ -84,6 +89,33 @@ class PacedRig:
         """
         self.strategy.reach(State.FLASHED)
         return play(self.seats, self.strategy, plan, self._firmware, progress, disturb)
+
+    @contextmanager
+    def supplied_unos(self) -> Iterator[SuppliedScene]:
+        """The first branch's Unos, provisioned, on the leads of the rig's supply."""
+        branch = self.rig.branches[0]
+        unos = self.seats.unos[branch.name]
+        assert isinstance(unos, EmulatedUnos), "only emulated boards can be put on a supply without hands"
+        self.strategy.reach(State.FLASHED, [unos])
+        unos.orders = Stage(self.rig, Stream(0), FreshKeys(), self._firmware, self._directory, 0, 0)
+        self.strategy.reach(State.RUNNING, [unos])
+        try:
+            with supplied(self.rig, branch, unos.boards, None) as scene:
+                unos.hear(scene.world)
+                yield scene
+        finally:
+            unos.hear(None)
+            self.strategy.reach(State.FLASHED, [unos])
+
+    @contextmanager
+    def supplied_pi(self) -> Iterator[tuple[SuppliedScene, EmulatedPi]]:
+        """The first branch's emulated Pi on the leads of the rig's supply, off at first and at the end."""
+        branch = self.rig.branches[0]
+        pi = self.seats.gateways[branch.name]
+        assert isinstance(pi, EmulatedPi), "only an emulated Pi can be put on a supply without hands"
+        self.strategy.reach(State.OFF, [pi])
+        with supplied(self.rig, branch, {}, pi) as scene:
+            yield scene, pi
 
     def close(self) -> None:
         """Take everything down."""

@@ -100,6 +100,12 @@ class PiMachine:
         return self._emulator is not None and self._emulator.poll() is None
 
     @property
+    def process_id(self) -> int | None:
+        """The process that watches over the emulator, with the emulator below it; None without power."""
+        emulator = self._emulator
+        return emulator.pid if emulator is not None and emulator.poll() is None else None
+
+    @property
     def ssh_target(self) -> SshTarget:
         """How to log in while the machine runs."""
         self._running_monitor()

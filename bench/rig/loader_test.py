@@ -49,6 +49,8 @@ def test_the_mixed_rig_is_the_emulated_one_with_another_pi() -> None:
     emulated, mixed = document("emulated.toml"), document("mixed.toml")
     assert mixed["branch"][0].pop("pi") != emulated["branch"][0].pop("pi")
     assert mixed.pop("rig") != emulated.pop("rig")
+    # A real Pi has a supply of its own.
+    assert emulated["instruments"]["supply"].pop()["feeds"] == ["east/pi"]
     assert mixed == emulated
 
 

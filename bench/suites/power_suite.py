@@ -1,0 +1,136 @@
+"""Do the instruments see what Uno, radio and Pi do, and does switching a supply off cut their power?"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import allure
+import pytest
+
+from bench.campaign import Campaign
+from bench.instruments.load import (
+    ATMEGA328P_ACTIVE_UA,
+    ATMEGA328P_IDLE_UA,
+    PI_IDLE_UA,
+    UNO_BOARD_UA,
+)
+from bench.paced.supplied import SuppliedScene
+
+pytestmark = allure.suite("power")
+
+_PATIENCE_S = 60.0
+
+
+def emulated_instruments(campaign: Campaign) -> None:
+    """Skip where there is no supply, or what it feeds cannot be put on its leads without hands."""
+    instruments = campaign.rig.instruments
+    if not instruments.supply:
+        pytest.skip("this rig has no supply")
+    kinds = {str(supply.kind) for supply in instruments.supply}
+    kinds |= {branch.uno.kind for branch in campaign.rig.branches}
+    if kinds != {"emulated"}:
+        pytest.skip("needs emulated boards on an emulated supply; real ones are wired by hand")
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for something that must come."""
+    end_s = time.monotonic() + _PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end_s, f"{what} did not come within {_PATIENCE_S:.0f} s"
+        time.sleep(0.05)
+
+
+def uno_seats_of(campaign: Campaign) -> list[str]:
+    """The Unos of the first branch that the supply feeds."""
+    name = campaign.rig.branches[0].name
+    fed = [seat for supply in campaign.rig.instruments.supply for seat in supply.feeds]
+    return [seat for seat in fed if seat.startswith(f"{name}/uno-")]
+
+
+@allure.title("An Uno's current follows what it does, and switching its supply off makes it boot anew")
+def test_the_unos_hang_on_their_supply(campaign: Campaign) -> None:
+    emulated_instruments(campaign)
+    unos = uno_seats_of(campaign)
+    with campaign.standing_rig.supplied_unos() as scene:
+        supply = scene.rack.supply_of(unos[0])
+        assert supply.measured_current_ua() == 0
+        supply.output(True)
+        until(lambda: scene.count("boot") == len(unos), "a boot of every Uno")
+        epochs = epochs_of(scene)
+        asleep_ua = min(supply.measured_current_ua() for _ in range(10))
+        least_ua = len(unos) * (UNO_BOARD_UA + ATMEGA328P_IDLE_UA)
+        assert least_ua <= asleep_ua < len(unos) * (UNO_BOARD_UA + ATMEGA328P_ACTIVE_UA) + 120_000
+        until(lambda: scene.count("transmission") > 0, "a transmission")
+        supply.output(False)
+        until(lambda: scene.count("power", on=False) == len(unos), "a power cut of every Uno")
+        assert supply.measured_current_ua() == 0
+        supply.output(True)
+        until(lambda: scene.count("boot") == 2 * len(unos), "a second boot of every Uno")
+        again = epochs_of(scene)
+        assert all(again[name] > epochs[name] for name in unos), (epochs, again)
+        assert not scene.rack.power_failures
+        allure.attach(
+            "\n".join(f"{found.seat}: {found.identification}" for found in scene.rack.found), "instruments"
+        )
+
+
+def epochs_of(scene: SuppliedScene) -> dict[str, int]:
+    """The newest boot epoch of every Uno."""
+    return {
+        record.source: int(record.fields["epoch"]) for record in list(scene.records) if record.kind == "boot"
+    }
+
+
+@allure.title("What the step attenuator takes, the gateway does not hear")
+def test_the_attenuator_attenuates(campaign: Campaign) -> None:
+    emulated_instruments(campaign)
+    branch = campaign.rig.branches[0]
+    if not any(attenuator.branch == branch.name for attenuator in campaign.rig.instruments.attenuator):
+        pytest.skip("this rig has no attenuator in the first branch")
+    unos = uno_seats_of(campaign)
+    with campaign.standing_rig.supplied_unos() as scene:
+        scene.rack.supply_of(unos[0]).output(True)
+        attenuator = scene.rack.attenuators[branch.name]
+        listener = f"{branch.name}/listener"
+
+        def heard(outcome: str) -> int:
+            return sum(
+                record.kind == "reception"
+                and record.source == listener
+                and record.fields["outcome"] == outcome
+                for record in list(scene.records)
+            )
+
+        until(lambda: heard("delivered") > 0, "a frame that is heard")
+        attenuator.set_attenuation_cdb(9500)
+        assert attenuator.attenuation_cdb() == 9500
+        transmissions, delivered = scene.count("transmission"), heard("delivered")
+        until(lambda: scene.count("transmission") >= transmissions + 3, "three more transmissions")
+        # One may have been under way.
+        assert heard("delivered") <= delivered + 1
+
+
+@allure.title("The Pi's current follows its work, and switching its supply off cuts its power")
+def test_the_pi_hangs_on_its_supply(campaign: Campaign) -> None:
+    emulated_instruments(campaign)
+    branch = campaign.rig.branches[0]
+    seat = f"{branch.name}/pi"
+    fed = {name for supply in campaign.rig.instruments.supply for name in supply.feeds}
+    if seat not in fed or branch.pi.kind != "emulated":
+        pytest.skip("the supply does not feed an emulated Pi")
+    with ExitStack() as stack:
+        scene, pi = stack.enter_context(campaign.standing_rig.supplied_pi())
+        supply = scene.rack.supply_of(seat)
+        assert (supply.measured_current_ua(), pi.process_id) == (0, None)
+        supply.output(True)
+        until(lambda: scene.rack.is_powered(seat) and pi.process_id is not None, "power for the Pi")
+        booting_ua = max(supply.measured_current_ua() for _ in range(20))
+        assert booting_ua > PI_IDLE_UA, "a Pi that boots works"
+        first = pi.boot_id()
+        supply.output(False)
+        until(lambda: pi.process_id is None, "the end of the emulator")
+        assert supply.measured_current_ua() == 0
+        supply.output(True)
+        until(lambda: pi.process_id is not None, "power for the Pi again")
+        assert pi.boot_id() != first
+        assert not scene.rack.power_failures
