@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from bench import run
+from bench.calibration.command import calibrate_command
 from bench.doctor import diagnose, render
 from bench.errors import USER_ERRORS
 from bench.paced.rig import PacedRig
@@ -37,6 +38,7 @@ app = typer.Typer(
 
 app.add_typer(uno, name="uno")
 app.add_typer(pi, name="pi")
+app.command(name="calibrate")(calibrate_command)
 
 RigOption = Annotated[Path, typer.Option("--rig", help="Rig file (TOML).", metavar="FILE")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness of the run.")]
