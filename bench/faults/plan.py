@@ -47,7 +47,7 @@ class FaultEvidence:
     recovered_ns: int
     """World time at which the gateway was in touch with its server again."""
     audit: str
-    """What `ledger verify` said of the gateway's ledger, before anything else was done."""
+    """What `ledger verify` said of the gateway's ledger, as soon as the Pi could be asked."""
     clean: bool
 
     def __str__(self) -> str:

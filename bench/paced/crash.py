@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from bench.paced.scene import Disturbable, Scene
 
-_RECOVERY_NS = {FaultKind.GATEWAY_KILLED: 20 * NS_PER_S, FaultKind.PI_POWER_CUT: 120 * NS_PER_S}
-"""What a recovery may take at the most, audit included, for the plan of a trial's length."""
+_RECOVERY_NS = {FaultKind.GATEWAY_KILLED: 60 * NS_PER_S, FaultKind.PI_POWER_CUT: 240 * NS_PER_S}
+"""What a recovery may take, audit included, on a busy host: a trial that needs less ends sooner."""
 
 
 def crash_window_ns(faults: Sequence[Fault]) -> int:

@@ -112,10 +112,7 @@ class GatewaySeat(ABC):
 
     def life(self) -> str:
         """What tells one life of the gateway from the next."""
-        finished = self._pi().run(
-            "echo $(cat /proc/sys/kernel/random/boot_id) $(systemctl show dag-gateway -p MainPID --value)"
-        )
-        return str(finished.output.strip())
+        return self._gateway().life()
 
     def kill_gateway(self) -> None:
         """End the gateway's process by SIGKILL."""

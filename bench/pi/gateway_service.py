@@ -148,6 +148,11 @@ class GatewayService:
         """Return what changes with every boot."""
         return self._seat.run("cat /proc/sys/kernel/random/boot_id").output.strip()
 
+    def life(self) -> str:
+        """Return what changes with every boot and every start of the gateway."""
+        shown = self._root(f"systemctl show {UNIT} -p MainPID --value").output.strip()
+        return f"{self.boot_id()} {shown}"
+
     def check_boot(self, boot_id: str) -> None:
         """Raise InfrastructureError when the Pi has rebooted since it told this boot id."""
         if self.boot_id() != boot_id:
