@@ -100,7 +100,7 @@ def test_a_true_ledger_passes_at_the_corners_of_all_tolerances(
     clock_ppm: int, lag_ns: int, snapshot_delay_ns: int, count_delay_ns: int
 ) -> None:
     """Pulses so dense that each reading tells the clock to 7 ms and no more."""
-    signal = S0Signal("sensor", S0Output(), 10**13, np.arange(0, 10**12, 7_000_001, np.int64), 0, ())
+    signal = S0Signal("sensor", S0Output(), 10**13, np.arange(0, 10**12, 7_000_001, dtype=np.int64), 0, ())
     uno = Uno((signal,), 5 * NS_PER_S, lag_ns, clock_ppm, snapshot_delay_ns, count_delay_ns, 40)
     assert uno.judged(uno.entries).examples == ()
 

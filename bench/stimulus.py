@@ -1,7 +1,8 @@
 """What each sensor of a branch plays into its Uno, and what the Uno's registers must show of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from bench.oracle import ChannelTruth
 from bench.rig.model import Branch, Sensors
@@ -9,10 +10,11 @@ from bench.sensors.assignment import Assignment, assign_sensors
 from bench.sensors.dataset import load_dataset
 from bench.sensors.playback import Playback
 from bench.sensors.s0 import S0Output, largest_pulses_per_kwh, s0_signal
+from bench.sensors.signal import AnalogSegment
 from bench.sensors.waveform import MainsSignal
 from bench.truth import MainsTruth, PulseTruth
 from bench.uno.atmega328p import Pin
-from bench.uno.virtual import VirtualUno
+from bench.uno.clock import UnoClock
 from bench.world.simulation import NS_PER_S
 from bench.world.streams import Stream
 
@@ -35,6 +37,24 @@ class _Group:
     sensors: Sensors
     assignments: tuple[Assignment, ...]
     first: int
+
+
+class Board(Protocol):
+    """An Uno whose pins are played: on the core, or by a stimulus Uno."""
+
+    @property
+    def name(self) -> str:
+        """The Uno's name."""
+
+    @property
+    def clock(self) -> UnoClock:
+        """Its cycles in world time."""
+
+    def play_pulses(self, pin: Pin, falling_ns: Sequence[int], width_ns: int) -> None:
+        """Pull a pin low for `width_ns` at each of these world times."""
+
+    def play_waveform(self, channel: int, segments: Sequence[AnalogSegment]) -> None:
+        """Put a voltage on an analogue input."""
 
 
 class BranchStimuli:
@@ -66,7 +86,7 @@ class BranchStimuli:
             yield _Group(sensors, assign_sensors(dataset, count, sensors.columns), first[sensors.kind])
             first[sensors.kind] += sensors.per_uno
 
-    def play(self, position: int, uno: VirtualUno) -> tuple[ChannelTruth, ...]:
+    def play(self, position: int, uno: Board) -> tuple[ChannelTruth, ...]:
         """Play the sensors of the Uno at this position; the truths are in the order of its registers."""
         return tuple(
             self._play_mains(assignment, group.first + channel, uno)
@@ -78,9 +98,7 @@ class BranchStimuli:
             )
         )
 
-    def _play_s0(
-        self, sensors: Sensors, assignment: Assignment, register: int, uno: VirtualUno
-    ) -> PulseTruth:
+    def _play_s0(self, sensors: Sensors, assignment: Assignment, register: int, uno: Board) -> PulseTruth:
         name = f"{uno.name} S0 {register + 1}"
         playback = Playback(assignment.circuit.energy_column(), assignment.offset_ns, self._duration_ns)
         output = self._fitting(name, S0Output(sensors.pulses_per_kwh), playback)
@@ -108,7 +126,7 @@ class BranchStimuli:
         analogue = _DIGITAL_S0_PINS + 2 * self._branch.mains_per_uno
         return (*_S0_PINS[:_DIGITAL_S0_PINS], *_S0_PINS[analogue:])
 
-    def _play_mains(self, assignment: Assignment, channel: int, uno: VirtualUno) -> MainsTruth:
+    def _play_mains(self, assignment: Assignment, channel: int, uno: Board) -> MainsTruth:
         name = f"{uno.name} mains {channel + 1}"
         signal = MainsSignal(name, assignment.circuit, assignment.offset_ns, self._duration_ns)
         segments = signal.segments(lambda t_ns: uno.clock.cycle_at(self._begin_ns + t_ns))

@@ -27,22 +27,29 @@ def figures_of(outcome: TrialOutcome) -> dict[str, int | float | None]:
         "altered": verdict.altered,
         "unaccounted": verdict.unaccounted,
         "latency_p99_s": None if latency_ns is None else round(latency_ns / NS_PER_S, 3),
-        "free_cpu_uno": round(1 - awake_share(outcome), 6),
+        "free_cpu_uno": None if (awake := awake_share(outcome)) is None else round(1 - awake, 6),
         "free_sram_b": free_sram_bytes(outcome),
         "free_cpu_pi": round(1 - busy_share(outcome), 6),
-        "airtime_duty_uno": round(longest_airtime_ns(outcome, outcome.unos) / outcome.virtual_ns, 6),
-        "airtime_duty_gateway": round(longest_airtime_ns(outcome, outcome.pis) / outcome.virtual_ns, 6),
+        "airtime_duty_uno": _duty(outcome, outcome.unos),
+        "airtime_duty_gateway": _duty(outcome, outcome.pis),
     }
 
 
-def awake_share(outcome: TrialOutcome) -> float:
-    """Share of its cycles that the busiest Uno was awake."""
-    return max(uno.active_cycles / uno.cycles for uno in outcome.unos.values())
+def _duty(outcome: TrialOutcome, names: Iterable[str]) -> float | None:
+    """None where no radio was listened to: real ones are not."""
+    if not outcome.stations:
+        return None
+    return round(longest_airtime_ns(outcome, names) / outcome.virtual_ns, 6)
 
 
-def free_sram_bytes(outcome: TrialOutcome) -> int:
-    """SRAM that the stack of the fullest Uno never reached."""
-    return min(uno.free_sram_bytes for uno in outcome.unos.values())
+def awake_share(outcome: TrialOutcome) -> float | None:
+    """Share of its cycles that the busiest Uno was awake; None where no Uno can be looked into."""
+    return max((uno.active_cycles / uno.cycles for uno in outcome.unos.values()), default=None)
+
+
+def free_sram_bytes(outcome: TrialOutcome) -> int | None:
+    """SRAM that the stack of the fullest Uno never reached; None where no Uno can be looked into."""
+    return min((uno.free_sram_bytes for uno in outcome.unos.values()), default=None)
 
 
 def longest_airtime_ns(outcome: TrialOutcome, names: Iterable[str]) -> int:
@@ -81,6 +88,6 @@ def bound_by(outcome: TrialOutcome, criterion: Criterion) -> str:
     strain = {
         "radio channel": channel_load(outcome) / _CHANNEL_SATURATION,
         "Pi CPU and card": busy_share(outcome),
-        "Uno CPU": awake_share(outcome),
+        "Uno CPU": awake_share(outcome) or 0.0,
     }
     return f"{max(strain, key=lambda name: strain[name])} ({criterion})"

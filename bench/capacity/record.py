@@ -109,7 +109,9 @@ def firmware_of(image: FirmwareImage, rig: Rig, outcomes: Sequence[TrialOutcome]
         flash_size_bytes=_SKETCH_FLASH_BYTES,
         static_sram_bytes=image.static_sram or 0,
         sram_size_bytes=_SRAM_BYTES,
-        lowest_free_sram_bytes=min(map(free_sram_bytes, outcomes), default=None),
+        lowest_free_sram_bytes=min(
+            (free for outcome in outcomes if (free := free_sram_bytes(outcome)) is not None), default=None
+        ),
         label=_uno_label(rig),
     )
 
@@ -142,11 +144,7 @@ def trial_of(name: str, outcome: TrialOutcome) -> result.Trial:
         ),
         latency=result.Latency.of(verdict.latencies_ns, label),
         radio=_radio_of(outcome),
-        uno=result.UnoUse(
-            awake_ppm=round(awake_share(outcome) * PPM),
-            lowest_free_sram_bytes=free_sram_bytes(outcome),
-            label=_uno_label(rig),
-        ),
+        uno=_uno_use_of(outcome),
         pi=result.PiUse(busy_ppm=round(busy_share(outcome) * PPM), memory_bytes=None, label=label),
         server=result.ServerUse(
             uplink_bytes=sum(pi.uplink_sent_bytes for pi in outcome.pis.values()),
@@ -154,6 +152,17 @@ def trial_of(name: str, outcome: TrialOutcome) -> result.Trial:
             ledger_bytes_per_reading=outcome.ledger_bytes / max(1, verdict.in_server_ledger),
             label=_counted(rig),
         ),
+    )
+
+
+def _uno_use_of(outcome: TrialOutcome) -> result.UnoUse | None:
+    awake, free_bytes = awake_share(outcome), free_sram_bytes(outcome)
+    if awake is None or free_bytes is None:
+        return None
+    return result.UnoUse(
+        awake_ppm=round(awake * PPM),
+        lowest_free_sram_bytes=free_bytes,
+        label=_uno_label(outcome.plan.rig),
     )
 
 
@@ -184,14 +193,18 @@ def free_of(name: str, outcome: TrialOutcome) -> tuple[FreeResource, ...]:
     label, on_chip, on_air = label_of(rig), _uno_label(rig), _air_label(rig)
     seconds = outcome.virtual_ns / NS_PER_S
     limit_s = outcome.virtual_ns * _DUTY_LIMIT_PPM / PPM / NS_PER_S
-    sram_bytes = _SRAM_BYTES - free_sram_bytes(outcome)
+    awake, free_bytes = awake_share(outcome), free_sram_bytes(outcome)
     flash_bytes = outcome.firmware.flash_used
     uno_s = longest_airtime_ns(outcome, outcome.unos) / NS_PER_S
     gateway_s = longest_airtime_ns(outcome, outcome.pis) / NS_PER_S
     busy_s = busy_share(outcome) * seconds
     return (
-        FreeResource(Tier.UNO, "CPU", awake_share(outcome), 1, "share", name, on_chip),
-        FreeResource(Tier.UNO, "SRAM", sram_bytes, _SRAM_BYTES, "B", name, on_chip),
+        *([] if awake is None else [FreeResource(Tier.UNO, "CPU", awake, 1, "share", name, on_chip)]),
+        *(
+            []
+            if free_bytes is None
+            else [FreeResource(Tier.UNO, "SRAM", _SRAM_BYTES - free_bytes, _SRAM_BYTES, "B", name, on_chip)]
+        ),
         FreeResource(Tier.UNO, "flash", flash_bytes, _SKETCH_FLASH_BYTES, "B", name, on_chip),
         FreeResource(Tier.UNO, "airtime", uno_s, limit_s, "s at 10 % duty", name, on_air),
         FreeResource(Tier.RADIO, "channel", channel_load(outcome), 1, "share", name, on_air),

@@ -13,7 +13,8 @@ from bench.paced.servers import server_seat
 from bench.paced.supplied import supplied
 from bench.paced.trial import play
 from bench.paced.unos import EmulatedUnos, uno_seats
-from bench.rig.strategy import State, Strategy
+from bench.rig.infrastructure import InfrastructureError
+from bench.rig.strategy import MOST_TRIES, Retry, State, Strategy
 from bench.world.streams import Stream
 
 if TYPE_CHECKING:
@@ -85,9 +86,21 @@ class PacedRig:
     def play(self, plan: TrialPlan, progress: Progress, disturb: Disturb | None = None) -> TrialOutcome:
         """Play one trial of this rig, or of the first so many Unos of each branch.
 
-        Raises InfrastructureError, and what a trial of a virtual rig raises for data that cannot be played.
+        A trial that the infrastructure spoils is played again where that helps. Raises InfrastructureError,
+        and what a trial of a virtual rig raises for data that cannot be played.
         """
+        for attempt in range(1, MOST_TRIES):
+            self.strategy.reach(State.FLASHED)
+            try:
+                return self._play(plan, progress, disturb)
+            except InfrastructureError as error:
+                if not error.retry_helps or self.strategy.broken is not None:
+                    raise
+                self.strategy.note(Retry(error.seat, State.JOINED, attempt, str(error)))
         self.strategy.reach(State.FLASHED)
+        return self._play(plan, progress, disturb)
+
+    def _play(self, plan: TrialPlan, progress: Progress, disturb: Disturb | None) -> TrialOutcome:
         return play(self.seats, self.strategy, plan, self._firmware, progress, disturb)
 
     @contextmanager

@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.assembly import LEAD_IN_NS, RadioCell, Stage
+from bench.assembly import LEAD_IN_NS, Stage
 from bench.keys import FreshKeys
 from bench.oracle import Oracle
 from bench.paced.scene import Scene, SceneOver
+from bench.paced.unos import EmulatedCell
 from bench.rig.infrastructure import InfrastructureError
 from bench.rig.strategy import State
 from bench.trial import TRACE_FILE, RadioCount, clear_directory, outcome_of
@@ -22,18 +23,16 @@ from bench.world.streams import Stream
 from bench.world.trace import Record, Trace, TraceFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bench.paced.rig import Seats
     from bench.paced.scene import Disturb
+    from bench.paced.unos import Cell
     from bench.rig.strategy import Strategy
     from bench.trial import Progress, TrialOutcome, TrialPlan
     from bench.uno.image import FirmwareImage
 
-CURTAIN_NS = 3 * NS_PER_S
-"""From the moment that all seats are ready to the power-on of the Unos: their data are laid out meanwhile."""
-
-MOST_LAG_NS = 250 * NS_PER_MS
+MOST_LAG_NS = 500 * NS_PER_MS
 """A world that falls further behind the clock has played another trial than was asked for."""
 
 _LOOK_S = 0.2
@@ -63,11 +62,12 @@ def play(
         world = stack.enter_context(PacedWorld(Simulation(), trace))
         stack.callback(_stand_down, strategy)
         cells = {
-            branch.name: RadioCell(branch, stage.seed, world.simulation, trace)
+            branch.name: seats.unos[branch.name].cell(branch, stage.seed, world)
             for branch in plan.rig.branches
         }
         for gateway, cell in zip(gateways, cells.values(), strict=True):
-            gateway.tune(world, cell.gateway_chip)
+            if isinstance(cell, EmulatedCell):
+                gateway.tune(world, cell.gateway_chip)
         strategy.reach(State.JOINED, [seats.server, *gateways])
         stage = _raise_curtain(seats, plan, stage, world, cells)
         scene = Scene(world, gateways, stage.begin_ns + plan.window_ns)
@@ -76,8 +76,7 @@ def play(
         for gateway in gateways:
             gateway.gather(world)
         harvests = [
-            world.call(partial(cell.harvest, gateway.figures()))
-            for gateway, cell in zip(gateways, cells.values(), strict=True)
+            cell.harvest(gateway.figures()) for gateway, cell in zip(gateways, cells.values(), strict=True)
         ]
         for name in names:
             seats.unos[name].power_off()
@@ -110,10 +109,11 @@ def _stand_down(strategy: Strategy) -> None:
 
 
 def _raise_curtain(
-    seats: Seats, plan: TrialPlan, stage: Stage, world: PacedWorld, cells: dict[str, RadioCell]
+    seats: Seats, plan: TrialPlan, stage: Stage, world: PacedWorld, cells: Mapping[str, Cell]
 ) -> Stage:
     """Lay the data out and have the Unos powered on, a moment from now; links begin their plan with them."""
-    curtain_ns = world.now_ns + CURTAIN_NS
+    notice_ns = max(seats.unos[name].notice_ns for name in cells)
+    curtain_ns = world.now_ns + notice_ns
     stage = replace(
         stage,
         begin_ns=curtain_ns + LEAD_IN_NS,
@@ -121,10 +121,9 @@ def _raise_curtain(
         intruder_period_ns=plan.intruder_period_ns,
     )
     for branch in plan.rig.branches:
-        seats.gateways[branch.name].begin(time.monotonic_ns() + CURTAIN_NS, branch.uplink)
-        unos = seats.unos[branch.name]
-        unos.hear(world)
-        world.call(partial(cells[branch.name].populate, stage, partial(unos.power_on, world)))
+        seats.gateways[branch.name].begin(time.monotonic_ns() + notice_ns, branch.uplink)
+        seats.unos[branch.name].hear(world)
+        cells[branch.name].raise_curtain(stage)
     world.call(partial(setattr, world, "largest_lag_ns", 0))
     return stage
 

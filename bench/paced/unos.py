@@ -6,9 +6,11 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
-from bench.assembly import uno_name
+from bench.assembly import RadioCell, uno_name
+from bench.paced.lab_cell import LabCell
 from bench.radio.medium import Medium
 from bench.radio.propagation import FixedLinks
 from bench.radio.sx1278 import Sx1278
@@ -19,14 +21,14 @@ from bench.uno.emulated import EmulatedBoard
 from bench.uno.flashing import flash_where_needed
 from bench.uno.serial_port import UnoPort
 from bench.world.paced import PacedWorld
-from bench.world.simulation import Simulation
+from bench.world.simulation import NS_PER_S, Simulation
 from bench.world.streams import Stream
 from bench.world.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bench.assembly import Stage
+    from bench.assembly import BranchHarvest, PiFigures, Stage
     from bench.rig.model import Branch
     from bench.uno.image import FirmwareImage
     from bench.uno.provisioning import Provisioning
@@ -74,6 +76,8 @@ class UnoSeats(ABC):
             self.power_off()
         elif state is State.FLASHED and self.state is State.OFF:
             self._all(self._flash)
+        elif state is State.FLASHED:
+            self.power_off()
         elif state is State.RUNNING and self.state is State.FLASHED:
             self._all(self._provision)
         self.state = state
@@ -82,17 +86,14 @@ class UnoSeats(ABC):
     def desk(self) -> contextlib.AbstractContextManager[PowerUp]:
         """Where boards are flashed and provisioned; it tells how each gets its power meanwhile."""
 
+    @property
     @abstractmethod
-    def power_on(
-        self,
-        world: PacedWorld,
-        name: str,
-        provisioning: Provisioning,
-        radio: Sx1278,
-        clock: UnoClock,
-        until_ns: int,
-    ) -> VirtualUno:
-        """Give one board power in the world of a trial; it has its provisioning already."""
+    def notice_ns(self) -> int:
+        """How long before the curtain a cell must be told of it."""
+
+    @abstractmethod
+    def cell(self, branch: Branch, seed: Stream, world: PacedWorld) -> Cell:
+        """The boards of a branch in the world of a trial; the branch may have fewer than there are."""
 
     @abstractmethod
     def power_off(self) -> None:
@@ -150,6 +151,52 @@ class UnoSeats(ABC):
         self._open.clear()
 
 
+class Cell(Protocol):
+    """What a branch has on the far side of the air while a trial plays."""
+
+    def raise_curtain(self, stage: Stage) -> None:
+        """Lay the data out and have the Unos start; `stage` says when."""
+
+    def harvest(self, pi: PiFigures) -> BranchHarvest:
+        """What the branch found, beside what its Pi did."""
+
+
+class EmulatedCell:
+    """A radio cell in a paced world: emulated boards, and the gateway's chip among them."""
+
+    def __init__(
+        self,
+        branch: Branch,
+        seed: Stream,
+        world: PacedWorld,
+        boards: Mapping[str, EmulatedBoard],
+        firmware: FirmwareImage,
+    ) -> None:
+        self._world = world
+        self._boards = boards
+        self._firmware = firmware
+        self._cell = RadioCell(branch, seed, world.simulation, world.trace)
+
+    @property
+    def gateway_chip(self) -> Sx1278:
+        """The chip for the Pi."""
+        return self._cell.gateway_chip
+
+    def raise_curtain(self, stage: Stage) -> None:
+        """The boards start at their clocks' origins."""
+        self._world.call(partial(self._cell.populate, stage, self._power_on))
+
+    def harvest(self, pi: PiFigures) -> BranchHarvest:
+        """What the cell found."""
+        return self._world.call(partial(self._cell.harvest, pi))
+
+    def _power_on(
+        self, name: str, _provisioning: Provisioning, radio: Sx1278, clock: UnoClock, _until_ns: int
+    ) -> VirtualUno:
+        """A board has its provisioning in its EEPROM, and the world's clock keeps it from running ahead."""
+        return self._boards[name].power_on(self._world, radio, clock, self._firmware)
+
+
 class EmulatedUnos(UnoSeats):
     """Emulated boards: they get their power in the world of a trial, or in one for the desk alone."""
 
@@ -177,17 +224,12 @@ class EmulatedUnos(UnoSeats):
         with PacedWorld(simulation, trace) as world:
             yield power_up
 
-    def power_on(
-        self,
-        world: PacedWorld,
-        name: str,
-        provisioning: Provisioning,  # noqa: ARG002  # in its EEPROM
-        radio: Sx1278,
-        clock: UnoClock,
-        until_ns: int,  # noqa: ARG002  # the world's clock keeps it from running ahead
-    ) -> VirtualUno:
-        """Give one board power at its clock's origin."""
-        return self.boards[name].power_on(world, radio, clock, self._firmware)
+    notice_ns = 3 * NS_PER_S
+    """Their data are laid out meanwhile."""
+
+    def cell(self, branch: Branch, seed: Stream, world: PacedWorld) -> EmulatedCell:
+        """A radio cell whose Unos are the boards."""
+        return EmulatedCell(branch, seed, world, self.boards, self._firmware)
 
     def power_off(self) -> None:
         """Take the power of all boards that have it."""
@@ -202,6 +244,30 @@ class EmulatedUnos(UnoSeats):
             board.close()
 
 
-def uno_seats(branch: Branch, firmware: FirmwareImage) -> EmulatedUnos:
+class RealUnos(UnoSeats):
+    """Boards of a lab at their ports, each with a stimulus Uno beside it. They keep their power."""
+
+    notice_ns = 8 * NS_PER_S
+    """A stimulus Uno boots, is greeted, and its clock found (firmware/stimulus/README.md)."""
+
+    def __init__(self, branch: Branch, firmware: FirmwareImage) -> None:
+        names = [uno_name(branch, position) for position in range(branch.uno.count)]
+        super().__init__(branch, firmware, dict(zip(names, branch.uno.ports, strict=True)))
+        self._stimuli = dict(zip(names, branch.uno.stimuli, strict=True))
+
+    @contextlib.contextmanager
+    def desk(self) -> Iterator[PowerUp]:
+        """They have power."""
+        yield lambda _name: contextlib.nullcontext()
+
+    def cell(self, branch: Branch, seed: Stream, world: PacedWorld) -> LabCell:
+        """The boards as they stand."""
+        return LabCell(branch, seed, world, self.ports, self._stimuli)
+
+    def power_off(self) -> None:
+        """They keep it."""
+
+
+def uno_seats(branch: Branch, firmware: FirmwareImage) -> UnoSeats:
     """The Unos of a branch as its rig file has them."""
-    return EmulatedUnos(branch, firmware)
+    return RealUnos(branch, firmware) if branch.uno.kind == "real" else EmulatedUnos(branch, firmware)

@@ -202,6 +202,8 @@ class Uno(Part):
     count: Annotated[int, Field(ge=1, le=4096)] = 1
     ports: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = ()
     """Serial ports of real boards, one for each: ``/dev/ttyACM0``, ``rfc2217://host:port``."""
+    stimuli: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = ()
+    """Serial ports of the stimulus Unos that play into the pins of real boards, in the same order."""
     profile: Annotated[str, _choice("profile", _PROFILES)] = "collect"
     interval_s: Annotated[int, Field(ge=5, le=3600)] = 60
     clock_ppm: Annotated[int, Field(ge=-5000, le=5000)] = 0
@@ -215,17 +217,25 @@ class Uno(Part):
             return {"count": len(table["ports"]), **table}
         return table
 
-    def first_ports(self, count: int | None) -> tuple[str, ...]:
-        """The ports of the first `count` real boards, of all for None; there are no more than there are."""
-        return self.ports if count is None else self.ports[:count]
+    def first(self, count: int | None) -> dict[str, object]:
+        """Count and ports of the first `count` boards, of all for None; no more ports than there are."""
+        if count is None:
+            return {}
+        return {"count": count, "ports": self.ports[:count], "stimuli": self.stimuli[:count]}
 
     @model_validator(mode="after")
     def _boards(self) -> Self:
         if self.kind == "real" and len(self.ports) != self.count:
             raise _problem(f"found {len(self.ports)} ports for {self.count} real Unos, expected one for each")
-        if self.kind != "real" and self.ports:
-            raise _problem(f"found ports with {self.kind} Unos, expected them with real ones only")
-        if len(set(self.ports)) != len(self.ports):
+        if self.kind == "real" and len(self.stimuli) != self.count:
+            raise _problem(
+                f"found {len(self.stimuli)} stimuli for {self.count} real Unos, expected the port of a"
+                " stimulus Uno for each (firmware/stimulus/README.md)"
+            )
+        if self.kind != "real" and (self.ports or self.stimuli):
+            raise _problem(f"found ports or stimuli with {self.kind} Unos, expected them with real ones only")
+        ports = (*self.ports, *self.stimuli)
+        if len(set(ports)) != len(ports):
             raise _problem("found a port twice, expected one board on each")
         return self
 
@@ -655,7 +665,7 @@ class Rig(Part):
         branches = [
             {
                 **dict(branch),
-                "uno": {**dict(branch.uno), "kind": "virtual", "ports": ()},
+                "uno": {**dict(branch.uno), "kind": "virtual", "ports": (), "stimuli": ()},
                 "pi": Pi(
                     calibration=branch.pi.calibration,
                     batch_size=branch.pi.batch_size,
@@ -689,9 +699,7 @@ class Rig(Part):
                 branch,
                 data=data,
                 radio=branch.radio if loss is None else {**dict(branch.radio), "loss": loss, "burst": None},
-                uno=_changed(
-                    branch.uno, count=unos, interval_s=interval_s, ports=branch.uno.first_ports(unos)
-                ),
+                uno=_changed(branch.uno, **branch.uno.first(unos), interval_s=interval_s),
                 sensors=(_changed(branch.sensors[0], per_uno=sensors_per_uno), *branch.sensors[1:]),
             )
             for branch in self.branch

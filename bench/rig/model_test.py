@@ -90,10 +90,17 @@ def test_mains_sensors_take_pins_from_pulse_sensors(mains: int, s0_room: int) ->
         ({"uno": {"interval_s": 4}}, "branch.east.uno.interval_s: found 4, expected at least 5"),
         ({"uno": {"kind": "real"}}, "branch.east.uno: found 0 ports for 1 real Unos, expected one for each"),
         (
-            {"uno": {"kind": "real", "ports": ["/dev/a", "/dev/a"]}},
+            {"uno": {"kind": "real", "ports": ["/dev/a"]}},
+            "branch.east.uno: found 0 stimuli for 1 real Unos, expected the port of a stimulus Uno",
+        ),
+        (
+            {"uno": {"kind": "real", "ports": ["/dev/a"], "stimuli": ["/dev/a"]}},
             "branch.east.uno: found a port twice, expected one board on each",
         ),
-        ({"uno": {"ports": ["/dev/a"]}}, "found ports with virtual Unos, expected them with real ones"),
+        (
+            {"uno": {"ports": ["/dev/a"]}},
+            "found ports or stimuli with virtual Unos, expected them with real ones",
+        ),
         (
             {"pi": {"kind": "real", "calibration": "pi.toml"}},
             "branch.east.pi: found a real Pi without login, expected login = { host, user,",
@@ -206,7 +213,11 @@ def test_seats_of_the_wall_clock_are_mixed_freely_and_named_by_the_least_real() 
     mixed = document(uno={"kind": "emulated"}, pi={**real_pi, "bench_line": "/dev/ttyUSB0"})
     mixed["server"] = {"kind": "real", "login": LOGIN, "endpoint": "vpn.example:51820"}
     assert rig_from(mixed, "test").kind == "emulated"
-    mixed["branch"][0]["uno"] = {"kind": "real", "ports": ["/dev/ttyACM0", "/dev/ttyACM1"]}
+    mixed["branch"][0]["uno"] = {
+        "kind": "real",
+        "ports": ["/dev/ttyACM0", "/dev/ttyACM1"],
+        "stimuli": ["/dev/ttyACM2", "/dev/ttyACM3"],
+    }
     rig = rig_from(mixed, "test")
     assert (rig.kind, rig.branches[0].uno.count) == ("real", 2)
     assert rig.with_changes(unos=1).branches[0].uno.ports == ("/dev/ttyACM0",)

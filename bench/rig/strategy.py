@@ -92,6 +92,11 @@ class Strategy:
                 if seat.state < step:
                     self._climb(seat, step)
 
+    def note(self, retry: Retry) -> None:
+        """Keep account of a try that failed and is followed by another."""
+        self.retries.append(retry)
+        self._tell(f"{retry.seat}: trying again, since {retry.error}")
+
     def _climb(self, seat: Seat, state: State) -> None:
         for attempt in range(1, MOST_TRIES + 1):
             try:
@@ -103,6 +108,5 @@ class Strategy:
                 if not error.retry_helps or attempt == MOST_TRIES:
                     self.broken = error
                     raise
-                self.retries.append(Retry(seat.name, state, attempt, str(error)))
-                self._tell(f"{seat.name}: trying again, since {error}")
+                self.note(Retry(seat.name, state, attempt, str(error)))
                 seat.step_to(State.OFF)
