@@ -18,7 +18,7 @@ from bench.calibration.command import calibrate_command
 from bench.doctor import diagnose, render
 from bench.errors import USER_ERRORS
 from bench.paced.rig import PacedRig
-from bench.pi.command import app as pi
+from bench.pi.emulated.command import app as pi
 from bench.rig.loader import load_rig
 from bench.rig.model import Rig
 from bench.summary import summary_of

@@ -2,7 +2,7 @@
 
 from bench.calibration.document import CalibrationError
 from bench.instruments.rack import RackError
-from bench.pi.image_host import PiImageError
+from bench.pi.emulated.image_host import PiImageError
 from bench.pi.ssh import CommandError
 from bench.rig.criteria import CriterionError
 from bench.rig.infrastructure import InfrastructureError

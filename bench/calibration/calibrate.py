@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.calibration.document import CalibrationError, calibration_from, file_text
 from bench.calibration.residuals import Residual, residuals
-from bench.pi.deployment import install_release
-from bench.pi.release import build_release
+from bench.pi.deployed.deployment import install_release
+from bench.pi.deployed.release import build_release
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from bench.calibration.calibrate import Outcome, calibrate, text_of, write_file
 from bench.calibration.document import CalibrationError
-from bench.pi.image import build_image, default_cache
-from bench.pi.machine import PiMachine
+from bench.pi.emulated.image import build_image, default_cache
+from bench.pi.emulated.machine import PiMachine
 from bench.pi.ssh import SshSeat, SshTarget
 from bench.rig.calibration import load_calibration
 from bench.rig.loader import load_rig

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from bench.doctor.command import Command, look_for
 from bench.doctor.finding import Finding, State, missing, present
-from bench.pi.image import default_cache, find_image
-from bench.pi.image_host import TOOLS, PiImageError, package_sources
-from bench.pi.image_recipe import RELEASE
+from bench.pi.emulated.image import default_cache, find_image
+from bench.pi.emulated.image_host import TOOLS, PiImageError, package_sources
+from bench.pi.emulated.image_recipe import RELEASE
 from bench.uno.boot_loader import SOURCE as OPTIBOOT
 
 if TYPE_CHECKING:

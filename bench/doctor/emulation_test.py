@@ -9,9 +9,9 @@ import pytest
 from bench.doctor import emulation
 from bench.doctor.emulation import pi_findings, server_findings, uno_findings
 from bench.doctor.finding import State
-from bench.pi import image
-from bench.pi.image_host import TOOLS, PiImageError
-from bench.pi.image_recipe import Recipe
+from bench.pi.emulated import image
+from bench.pi.emulated.image_host import TOOLS, PiImageError
+from bench.pi.emulated.image_recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

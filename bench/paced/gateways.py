@@ -14,17 +14,17 @@ from bench.paced.configuration import NodeFiles, gateway_text
 from bench.paced.event_records import EventRecords
 from bench.paced.radio_line import RadioLine
 from bench.paced.scene import Audit
-from bench.pi.deployment import (
+from bench.pi.deployed.deployment import (
     REGISTRY_FILE,
     SIGNING_KEY_FILE,
     STORE,
     GatewaySettings,
     deploy,
 )
-from bench.pi.gateway_service import GatewayService, ServiceFigures
-from bench.pi.image import build_image, default_cache
-from bench.pi.machine import PiMachine
-from bench.pi.release import build_release
+from bench.pi.deployed.gateway_service import GatewayService, ServiceFigures
+from bench.pi.deployed.release import build_release
+from bench.pi.emulated.image import build_image, default_cache
+from bench.pi.emulated.machine import PiMachine
 from bench.pi.ssh import SshSeat, SshTarget
 from bench.rig.calibration import load_calibration
 from bench.rig.infrastructure import InfrastructureError

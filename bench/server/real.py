@@ -2,7 +2,8 @@
 
 It runs as a transient unit of systemd, under an account of its own that the first deployment makes, with its
 files below ``/etc/dag-ledger-server`` and its store below ``/var/lib/dag-ledger-server``. The program comes
-from `bench.pi.deployment.install_release`, or is one that the host has already; what else is missing is told.
+from `bench.pi.deployed.deployment.install_release`, or is one that the host has already; what else is missing
+is told.
 """
 
 import json
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.pi.gateway_service import log_from
+from bench.pi.deployed.gateway_service import log_from
 from bench.pi.ledger_process import LedgerEvent, Listener, NodeFolder, NodeSettings
 from bench.rig.infrastructure import InfrastructureError
 
@@ -84,7 +85,7 @@ class RealServer:
         if tried.status:
             raise self._error(
                 f"the ledger is not there as {self._program} ({_last(tried)})",
-                "install a release for this host (bench.pi.deployment), or the package dag-ledger",
+                "install a release for this host (bench.pi.deployed.deployment), or the package dag-ledger",
             )
 
     def deploy(self, settings: NodeSettings) -> None:

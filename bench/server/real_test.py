@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.pi.deployment import install_release
-from bench.pi.image import default_cache, find_image
+from bench.pi.deployed.deployment import install_release
+from bench.pi.deployed.release import build_release
+from bench.pi.emulated.image import default_cache, find_image
+from bench.pi.emulated.machine import PiMachine
 from bench.pi.ledger_process import LedgerEvent, NodeSettings
-from bench.pi.machine import PiMachine
-from bench.pi.release import build_release
 from bench.pi.ssh import SshSeat
 from bench.rig.infrastructure import InfrastructureError
 from bench.server.emulated_test import Books, until

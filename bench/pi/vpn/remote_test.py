@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.pi.image import find_image
-from bench.pi.machine import PiMachine
+from bench.pi.emulated.image import find_image
+from bench.pi.emulated.machine import PiMachine
 from bench.pi.ssh import SshSeat
 from bench.pi.vpn.hub import QEMU_HOST, SERVER_ADDRESS, Hub
 from bench.pi.vpn.relay import RelayPlan

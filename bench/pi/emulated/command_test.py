@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from bench.pi import command
-from bench.pi.image_recipe import Recipe
+from bench.pi.emulated import command
+from bench.pi.emulated.image_recipe import Recipe
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:

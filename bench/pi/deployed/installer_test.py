@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from bench.pi import installer
-from bench.pi.release import archive_of, digest_of
+from bench.pi.deployed import installer
+from bench.pi.deployed.release import archive_of, digest_of
 
 INSTALLER = Path(installer.__file__)
 

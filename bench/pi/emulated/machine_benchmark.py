@@ -1,4 +1,4 @@
-"""How long the emulated Pi takes to boot: `python -m bench.pi.machine_benchmark` prints JSON.
+"""How long the emulated Pi takes to boot: `python -m bench.pi.emulated.machine_benchmark` prints JSON.
 
 Seconds on the wall until one can log in, and CPU seconds of this host for the whole life of the machine.
 """
@@ -9,8 +9,8 @@ import resource
 from os import getloadavg
 from time import monotonic
 
-from bench.pi.image import PiImage, build_image
-from bench.pi.machine import PiMachine
+from bench.pi.emulated.image import PiImage, build_image
+from bench.pi.emulated.machine import PiMachine
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
-from bench.pi.card import SECTOR_BYTES
-from bench.pi.card_server import DISCARD, KEEP
+from bench.pi.emulated.card import SECTOR_BYTES
+from bench.pi.emulated.card_server import DISCARD, KEEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ class Served:
         self.card.write_bytes(bytes(CARD_BYTES))
         self.socket = folder / "socket"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.pi.card_server", str(self.card), str(self.socket), end],
+            [sys.executable, "-m", "bench.pi.emulated.card_server", str(self.card), str(self.socket), end],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -166,7 +166,7 @@ def test_left_alone_it_ends_and_loses_what_was_not_flushed(
 def test_a_card_is_served_once(serve: Callable[..., Served], tmp_path: Path) -> None:
     served = serve()
     second = subprocess.run(
-        [sys.executable, "-m", "bench.pi.card_server", str(served.card), str(tmp_path / "second")],
+        [sys.executable, "-m", "bench.pi.emulated.card_server", str(served.card), str(tmp_path / "second")],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench.pi import deployment as deployment_module
-from bench.pi.deployment import GatewaySettings, deploy, install_release, unit_text
-from bench.pi.installer_test import archive
-from bench.pi.release import Release
+from bench.pi.deployed import deployment as deployment_module
+from bench.pi.deployed.deployment import GatewaySettings, deploy, install_release, unit_text
+from bench.pi.deployed.installer_test import archive
+from bench.pi.deployed.release import Release
 from bench.pi.ssh import SshSeat, SshTarget
 from bench.pi.ssh_test import DEADLINE_S, SSHD, Server, free_port, public, written
 from bench.rig.infrastructure import InfrastructureError

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from bench.pi.machine_parts import MachineParts, emulator_command
+from bench.pi.emulated.machine_parts import MachineParts, emulator_command
 
 PARTS = MachineParts(
     kernel=Path("/c/kernel"),

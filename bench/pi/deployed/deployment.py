@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.pi import installer
+from bench.pi.deployed import installer
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.pi.release import Release
+    from bench.pi.deployed.release import Release
     from bench.pi.ssh import Finished, SshSeat
 
 UNIT: Final = "dag-gateway.service"

@@ -25,14 +25,14 @@ from time import monotonic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from bench.pi.image_host import (
+from bench.pi.emulated.image_host import (
     PiImageError,
     check_tools,
     enable_foreign_programs,
     package_settings,
     package_sources,
 )
-from bench.pi.image_kernel import (
+from bench.pi.emulated.image_kernel import (
     KernelModuleError,
     built_in,
     dependencies_of,
@@ -40,8 +40,16 @@ from bench.pi.image_kernel import (
     initial_ram_disk,
     modules_in,
 )
-from bench.pi.image_recipe import ARCHITECTURE, RELEASE, USER, USER_ID, Recipe, archive, files_on_card
-from bench.pi.machine_lifeline import command_with_lifeline
+from bench.pi.emulated.image_recipe import (
+    ARCHITECTURE,
+    RELEASE,
+    USER,
+    USER_ID,
+    Recipe,
+    archive,
+    files_on_card,
+)
+from bench.pi.emulated.machine_lifeline import command_with_lifeline
 
 Tell = Callable[[str], None]
 """Takes a line of progress for a person."""

@@ -35,19 +35,19 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Literal, Self
 
-from bench.pi.image_recipe import RADIO_PORT
-from bench.pi.machine_card import CardDrive
-from bench.pi.machine_lifeline import command_with_lifeline
-from bench.pi.machine_monitor import Monitor, MonitorError
-from bench.pi.machine_parts import MachineParts, emulator_command
+from bench.pi.emulated.image_recipe import RADIO_PORT
+from bench.pi.emulated.machine_card import CardDrive
+from bench.pi.emulated.machine_lifeline import command_with_lifeline
+from bench.pi.emulated.machine_monitor import Monitor, MonitorError
+from bench.pi.emulated.machine_parts import MachineParts, emulator_command
 from bench.pi.ssh import SshSeat, SshTarget
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from bench.pi.card import CardTraffic, PowerCut
-    from bench.pi.image import PiImage
+    from bench.pi.emulated.card import CardTraffic, PowerCut
+    from bench.pi.emulated.image import PiImage
 
 _MONITOR_S = 30.0
 _START_S = 60.0

@@ -19,16 +19,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bench.pi.card import SECTOR_BYTES, CachedCard
-from bench.pi.image import find_image
-from bench.pi.machine import PiMachine
+from bench.pi.emulated.card import SECTOR_BYTES, CachedCard
+from bench.pi.emulated.image import find_image
+from bench.pi.emulated.machine import PiMachine
 from bench.pi.ssh import SshSeat
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.pi.image import PiImage
+    from bench.pi.emulated.image import PiImage
 
 DEADLINE_S = 600.0
 WRITES_PER_S = 200
@@ -304,8 +304,8 @@ def test_two_machines_side_by_side_and_one_card_for_each(image: PiImage, tmp_pat
 ORPHAN = """
 import sys
 from pathlib import Path
-from bench.pi.image import find_image
-from bench.pi.machine import PiMachine
+from bench.pi.emulated.image import find_image
+from bench.pi.emulated.machine import PiMachine
 machine = PiMachine(find_image(), folder=Path(sys.argv[1]))
 machine.start()
 print("started", flush=True)

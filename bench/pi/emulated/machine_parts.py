@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.pi.image_recipe import GUEST_ADDRESS, HOST_ADDRESS, RADIO_PORT
+from bench.pi.emulated.image_recipe import GUEST_ADDRESS, HOST_ADDRESS, RADIO_PORT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.pi.image_kernel import KernelModuleError, built_in, in_loading_order, initial_ram_disk
-from bench.pi.image_recipe import INIT_SCRIPT
+from bench.pi.emulated.image_kernel import KernelModuleError, built_in, in_loading_order, initial_ram_disk
+from bench.pi.emulated.image_recipe import INIT_SCRIPT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.pi import release as release_module
-from bench.pi.release import LEDGER, Release, build_release, digest_of, own_modules, unpacked
+from bench.pi.deployed import release as release_module
+from bench.pi.deployed.release import LEDGER, Release, build_release, digest_of, own_modules, unpacked
 from bench.rig.infrastructure import InfrastructureError
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from nacl.signing import SigningKey
 
-from bench.pi.deployment import (
+from bench.pi.deployed.deployment import (
     REGISTRY_FILE,
     SIGNING_KEY_FILE,
     STORE,
@@ -19,10 +19,10 @@ from bench.pi.deployment import (
     GatewaySettings,
     deploy,
 )
-from bench.pi.gateway_service import GatewayService
-from bench.pi.image import default_cache, find_image
-from bench.pi.machine import PiMachine
-from bench.pi.release import Release, build_release
+from bench.pi.deployed.gateway_service import GatewayService
+from bench.pi.deployed.release import Release, build_release
+from bench.pi.emulated.image import default_cache, find_image
+from bench.pi.emulated.machine import PiMachine
 from bench.pi.ssh import SshSeat
 from bench.rig.infrastructure import InfrastructureError
 from ledger.registry import Issuer, Registry

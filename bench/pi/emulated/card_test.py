@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.pi.card import SECTOR_BYTES, CachedCard
+from bench.pi.emulated.card import SECTOR_BYTES, CachedCard
 
 SECTORS = 8
 

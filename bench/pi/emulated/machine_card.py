@@ -7,14 +7,14 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from bench.pi.card import CardTraffic, PowerCut
-from bench.pi.card_server import DISCARD, KEEP
+from bench.pi.emulated.card import CardTraffic, PowerCut
+from bench.pi.emulated.card_server import DISCARD, KEEP
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.pi.image import PiImage
+    from bench.pi.emulated.image import PiImage
 
 CARD_FILE = "card.raw"
 
@@ -37,7 +37,7 @@ class CardDrive:
             [
                 sys.executable,
                 "-m",
-                "bench.pi.card_server",
+                "bench.pi.emulated.card_server",
                 str(card),
                 str(socket_path),
                 KEEP if kept else DISCARD,

@@ -28,7 +28,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.pi.card import SECTOR_BYTES, CachedCard
+from bench.pi.emulated.card import SECTOR_BYTES, CachedCard
 
 KEEP, DISCARD = "keep", "discard"
 """What becomes of the card when the bench is killed."""
@@ -187,7 +187,7 @@ def _say(values: dict[str, object]) -> None:
 
 
 def main(card: str, socket_path: str, when_left_alone: str = KEEP) -> int:
-    """Entry point: ``python -m bench.pi.card_server CARD SOCKET [keep|discard]``."""
+    """Entry point: ``python -m bench.pi.emulated.card_server CARD SOCKET [keep|discard]``."""
     try:
         server = _Server(Path(card), Path(socket_path))
     except BlockingIOError:

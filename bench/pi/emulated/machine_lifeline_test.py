@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.pi.machine_lifeline import BoundedLog, command_with_lifeline
+from bench.pi.emulated.machine_lifeline import BoundedLog, command_with_lifeline
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.pi.image import build_image, default_cache, find_image
-from bench.pi.machine import PiMachine
-from bench.pi.machine_announcement import announce, announced
+from bench.pi.emulated.image import build_image, default_cache, find_image
+from bench.pi.emulated.machine import PiMachine
+from bench.pi.emulated.machine_announcement import announce, announced
 from bench.pi.ssh import openssh_command
 from bench.rig.infrastructure import InfrastructureError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bench.pi.machine_announcement import announce, announced
+from bench.pi.emulated.machine_announcement import announce, announced
 from bench.pi.ssh import SshTarget
 
 
@@ -30,7 +30,7 @@ def test_a_pi_is_announced_while_it_runs(tmp_path: Path) -> None:
 ANNOUNCER = """
 import sys
 from pathlib import Path
-from bench.pi.machine_announcement import announce
+from bench.pi.emulated.machine_announcement import announce
 from bench.pi.ssh import SshTarget
 told = SshTarget("pi", "127.0.0.1", 2023, "bench", Path("/cache/identity"), sys.argv[2])
 with announce(told, Path(sys.argv[1])):
@@ -42,7 +42,7 @@ with announce(told, Path(sys.argv[1])):
 def test_an_announcement_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     told = target(2023)
     command = [sys.executable, "-c", ANNOUNCER, str(tmp_path), told.host_key]
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from bench.pi import image
-from bench.pi.image import build_image, default_cache, find_image
-from bench.pi.image_host import PiImageError, check_tools, settings_of, sources_of
-from bench.pi.image_recipe import FileOnCard, Recipe, archive, files_on_card
+from bench.pi.emulated import image
+from bench.pi.emulated.image import build_image, default_cache, find_image
+from bench.pi.emulated.image_host import PiImageError, check_tools, settings_of, sources_of
+from bench.pi.emulated.image_recipe import FileOnCard, Recipe, archive, files_on_card
 
 
 def finish(build: Any) -> None:
@@ -48,7 +48,7 @@ def test_an_image_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         both_are_here.wait()
         assert build_image(tmp_path).host_key == "ssh-ed25519 AAAA"
 
-    monkeypatch.setattr("bench.pi.image._Build.run", run)
+    monkeypatch.setattr("bench.pi.emulated.image._Build.run", run)
     threads = [threading.Thread(target=build) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -70,7 +70,7 @@ def test_a_build_that_ends_early_leaves_nothing(
         finish(build)
         raise end
 
-    monkeypatch.setattr("bench.pi.image._Build.run", run)
+    monkeypatch.setattr("bench.pi.emulated.image._Build.run", run)
     with pytest.raises(type(end)):
         build_image(tmp_path)
     assert find_image(tmp_path) is None
@@ -82,7 +82,7 @@ def test_what_a_killed_build_left_is_cleared_by_the_next(
 ) -> None:
     left = tmp_path / "pi" / f".{Recipe().digest}.abcdef"
     (left / "root").mkdir(parents=True)
-    monkeypatch.setattr("bench.pi.image._Build.run", finish)
+    monkeypatch.setattr("bench.pi.emulated.image._Build.run", finish)
     build_image(tmp_path)
     assert not left.exists()
 
@@ -102,8 +102,8 @@ def test_a_step_that_fails_tells_what_it_said(tmp_path: Path) -> None:
 INTERRUPTED = """
 import sys
 from pathlib import Path
-from bench.pi import image
-from bench.pi.image_recipe import Recipe
+from bench.pi.emulated import image
+from bench.pi.emulated.image_recipe import Recipe
 print("ready", flush=True)
 image._Build(Path(sys.argv[1]), Recipe(), print)._run(
     ["sh", "-c", "echo $$ > pid.part; mv pid.part pid; exec sleep 600"], "long step")
@@ -117,7 +117,7 @@ def test_a_step_ends_with_the_build(tmp_path: Path, how: signal.Signals) -> None
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
     )
     with bench:
         assert bench.stdout is not None

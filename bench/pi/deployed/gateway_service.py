@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.pi.deployment import CURRENT, SLICE, STORE, UNIT, USER
+from bench.pi.deployed.deployment import CURRENT, SLICE, STORE, UNIT, USER
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:

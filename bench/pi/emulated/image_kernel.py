@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from elftools.elf.elffile import ELFFile
 
-from bench.pi.image_recipe import INIT_SCRIPT
+from bench.pi.emulated.image_recipe import INIT_SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

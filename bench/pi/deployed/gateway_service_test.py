@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.pi.gateway_service import figures_from, log_from
+from bench.pi.deployed.gateway_service import figures_from, log_from
 
 SAID = """\
 MainPID=612
