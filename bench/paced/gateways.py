@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-import socket
 import time
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.assembly import PiFigures, pi_name
@@ -23,30 +20,26 @@ from bench.pi.deployed.deployment import (
 )
 from bench.pi.deployed.gateway_service import GatewayService, ServiceFigures
 from bench.pi.deployed.release import build_release
-from bench.pi.emulated.image import build_image, default_cache
-from bench.pi.emulated.machine import PiMachine
-from bench.pi.ssh import SshSeat, SshTarget
+from bench.pi.emulated.image import default_cache
 from bench.rig.calibration import load_calibration
-from bench.rig.infrastructure import InfrastructureError
 from bench.rig.strategy import State
-from ledger.gateway.byte_stream import ByteStream, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from bench.assembly import Stage
     from bench.paced.configuration import Scalar
     from bench.paced.servers import ServerSeat
+    from bench.pi.ssh import SshSeat
     from bench.radio.sx1278 import Sx1278
-    from bench.rig.model import Branch, Login, Uplink
+    from bench.rig.model import Branch, Uplink
     from bench.world.paced import PacedWorld
     from bench.world.trace import Record
+    from ledger.gateway.byte_stream import ByteStream
 
-_JOIN_S: Final = 60.0
-_BOOT_S: Final = 300.0
-"""Half a minute where nothing else runs; a busy host takes its time."""
-_LINE_BITS_PER_S: Final = 115_200
-_USUAL_RADIO: Final = "spidev:0.0"
+JOIN_S: Final = 60.0
+"""From a login, or a start of the gateway, to its connection with the server."""
 _NS_PER_S: Final = 1_000_000_000
 
 
@@ -141,7 +134,7 @@ class GatewaySeat(ABC):
     def wait_until_joined(self) -> None:
         """Wait until the gateway runs and is in touch with its server."""
         self._gateway().wait_until_ready()
-        self._server.wait_for_peer(self.name, self._disturbed_unix_ns, _JOIN_S)
+        self._server.wait_for_peer(self.name, self._disturbed_unix_ns, JOIN_S)
 
     # ---- after it ----
 
@@ -225,7 +218,7 @@ class GatewaySeat(ABC):
 
     def _enter(self) -> None:
         self._login = self.login()
-        self._login.connect(_JOIN_S)
+        self._login.connect(JOIN_S)
         self._service = GatewayService(self._login)
         self._clock_ahead_ns = self._measured_clock()
 
@@ -263,7 +256,7 @@ class GatewaySeat(ABC):
             devices=self.radio_devices(),
         )
         pi = self._pi()
-        release = build_release(default_cache() / "release", _python_version(pi))
+        release = build_release(default_cache() / "release", python_version(pi))
         self._tell(str(deploy(pi, release, settings)))
         service = self._gateway()
         service.erase_store()
@@ -273,137 +266,8 @@ class GatewaySeat(ABC):
         self._before = service.figures()
 
 
-class EmulatedPi(GatewaySeat):
-    """QEMU's Pi. Its card is kept while the rig stands, and outlives power cuts."""
-
-    def __init__(self, branch: Branch, server: ServerSeat, folder: Path, tell: Callable[[str], None]) -> None:
-        super().__init__(branch, server, folder, tell)
-        self._machine: PiMachine | None = None
-
-    def power_on(self) -> None:
-        """Boot."""
-        if self._machine is None:
-            image = build_image(tell=self._tell)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._machine = PiMachine(
-                image, name=self.name, card_writes_per_s=self._branch.pi.card_writes_per_s
-            )
-        self._machine.start()
-        self._machine.wait_until_reachable(_BOOT_S)
-
-    def power_off(self) -> None:
-        """Shut down."""
-        if self._machine is not None:
-            self._machine.shut_down()
-
-    def lose_power(self, seed: int) -> None:
-        """Kill QEMU; of what was not flushed, the card keeps a part drawn by the seed."""
-        cut = self._power().cut_power(seed)
-        self._tell(
-            f"{self.name}: power cut; of unflushed writes {cut.kept} kept, {cut.torn} torn, {cut.lost} lost"
-        )
-
-    def login(self) -> SshSeat:
-        """By the port that QEMU forwards."""
-        return SshSeat(self._power().ssh_target)
-
-    def open_line(self) -> ByteStream:
-        """The host's end of the guest's virtio port."""
-        return connect_unix(self.name, self._power().radio_socket)
-
-    def radio_settings(self) -> Mapping[str, Scalar]:
-        """A virtio port."""
-        return {"port": "serial:/dev/virtio-ports/radio"}
-
-    def radio_devices(self) -> tuple[str, ...]:
-        """The port's real node."""
-        return (self._pi().run("readlink -f /dev/virtio-ports/radio").output.strip(),)
-
-    @property
-    def process_id(self) -> int | None:
-        """The emulator's process, None while the Pi has no power."""
-        return None if self._machine is None else self._machine.process_id
-
-    def boot_id(self) -> str:
-        """Log in, as soon as that can be, and return what changes with every boot."""
-        self._power().wait_until_reachable(_BOOT_S)
-        with self.login() as pi:
-            pi.connect(_JOIN_S)
-            return str(pi.boot_id())
-
-    def close(self) -> None:
-        """End QEMU."""
-        super().close()
-        if self._machine is not None:
-            self._machine.close()
-
-    def _power(self) -> PiMachine:
-        if self._machine is None:
-            raise InfrastructureError(self.name, "has no power", "bring it up first")
-        return self._machine
-
-
-class RealPi(GatewaySeat):
-    """A Pi of a lab, as it stands. Its power is a person's matter, or a supply's."""
-
-    def power_on(self) -> None:
-        """It has power."""
-
-    def power_off(self) -> None:
-        """It keeps its power; the gateway is stopped before."""
-
-    def lose_power(self, seed: int) -> None:  # noqa: ARG002  # the face of all Pis
-        """Nobody can pull its plug from here."""
-        raise InfrastructureError(
-            self.name, "has no switch for its power", "put it on a supply, and name it in the supply's feeds"
-        )
-
-    def login(self) -> SshSeat:
-        """As the rig file says."""
-        return SshSeat(ssh_target(self.name, self._branch.pi.login))
-
-    def open_line(self) -> ByteStream:
-        """The bench's end of the serial line to a Pi among emulated Unos."""
-        assert self._branch.pi.bench_line is not None, "the Unos are emulated"
-        return open_stream(self._branch.pi.bench_line, _LINE_BITS_PER_S)
-
-    def radio_settings(self) -> Mapping[str, Scalar]:
-        """Its own SPI and pins, or a serial line."""
-        pi = self._branch.pi
-        settings: dict[str, Scalar] = {"port": pi.radio or _USUAL_RADIO, "dio0_gpio": pi.dio0_gpio}
-        return settings if pi.reset_gpio is None else {**settings, "reset_gpio": pi.reset_gpio}
-
-    def radio_devices(self) -> tuple[str, ...]:
-        """SPI bus and GPIO chip, or the line's device."""
-        kind, _, place = (self._branch.pi.radio or _USUAL_RADIO).partition(":")
-        if kind == "spidev":
-            return (f"/dev/spidev{place}", "/dev/gpiochip0")
-        return (
-            (str(self._pi().run(f"readlink -f {shlex.quote(place)}").output.strip()),)
-            if place[0] == "/"
-            else ()
-        )
-
-
-def ssh_target(name: str, login: Login | None) -> SshTarget:
-    """Where and as whom to log in."""
-    assert login is not None, "a real seat has a login"
-    identity = Path(login.identity).expanduser()
-    return SshTarget(name, login.host, login.port, login.user, identity, login.host_key)
-
-
-def connect_unix(name: str, path: Path) -> ByteStream:
-    """A Unix socket as a stream. Raises OSError."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(str(path))
-    except BaseException:
-        connection.close()
-        raise
-    return ByteStream(name, connection.detach())
-
-
-def _python_version(pi: SshSeat) -> str:
+def python_version(pi: SshSeat) -> str:
+    """Major and minor version of the Python of a host."""
     told = pi.run("python3 -c 'import sys; print(*sys.version_info[:2], sep=\".\")'").output
     return str(told).strip()
 
@@ -418,11 +282,3 @@ def _spent_notes(name: str, before: ServiceFigures, after: ServiceFigures) -> li
     if before.card_writes is not None and after.card_writes is not None:
         told.append(f"{after.card_writes - before.card_writes} card writes of all programs")
     return [f"{name}: {', '.join(told)}"] if told else []
-
-
-def gateway_seat(
-    branch: Branch, server: ServerSeat, folder: Path, tell: Callable[[str], None]
-) -> GatewaySeat:
-    """The gateway of a branch as its rig file has it."""
-    kind = RealPi if branch.pi.kind == "real" else EmulatedPi
-    return kind(branch, server, folder, tell)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from bench.assembly import Stage
 from bench.keys import FreshKeys
-from bench.paced.gateways import EmulatedPi, gateway_seat
-from bench.paced.servers import server_seat
+from bench.paced.emulated_pi import EmulatedPi
+from bench.paced.emulated_server import EmulatedServerSeat
+from bench.paced.real_pi import RealPi
+from bench.paced.real_server import RealServerSeat
 from bench.paced.supplied import supplied
 from bench.paced.trial import play
 from bench.paced.unos import EmulatedUnos, uno_seats
@@ -64,12 +66,14 @@ class PacedRig:
         directory = directory.resolve()
         self._directory = directory
         with ExitStack() as stack:
-            server = server_seat(rig, directory / "server", tell)
+            server_kind = RealServerSeat if rig.server.kind == "real" else EmulatedServerSeat
+            server: ServerSeat = server_kind(rig, directory / "server")
             stack.callback(server.close)
-            gateways = {}
-            unos = {}
+            gateways: dict[str, GatewaySeat] = {}
+            unos: dict[str, UnoSeats] = {}
             for branch in rig.branches:
-                gateways[branch.name] = gateway_seat(branch, server, directory / branch.name, tell)
+                kind = RealPi if branch.pi.kind == "real" else EmulatedPi
+                gateways[branch.name] = kind(branch, server, directory / branch.name, tell)
                 stack.callback(gateways[branch.name].close)
                 unos[branch.name] = uno_seats(branch, firmware)
                 stack.callback(unos[branch.name].close)

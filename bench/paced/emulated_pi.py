@@ -1,0 +1,105 @@
+"""QEMU's Pi as the seat of a gateway."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final
+
+from bench.paced.gateways import JOIN_S, GatewaySeat
+from bench.pi.emulated.image import build_image
+from bench.pi.emulated.machine import PiMachine
+from bench.pi.ssh import SshSeat
+from bench.rig.infrastructure import InfrastructureError
+from ledger.gateway.byte_stream import ByteStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from bench.paced.configuration import Scalar
+    from bench.paced.servers import ServerSeat
+    from bench.rig.model import Branch
+
+_BOOT_S: Final = 300.0
+"""Half a minute where nothing else runs; a busy host takes its time."""
+
+
+class EmulatedPi(GatewaySeat):
+    """QEMU's Pi. Its card is kept while the rig stands, and outlives power cuts."""
+
+    def __init__(self, branch: Branch, server: ServerSeat, folder: Path, tell: Callable[[str], None]) -> None:
+        super().__init__(branch, server, folder, tell)
+        self._machine: PiMachine | None = None
+
+    def power_on(self) -> None:
+        """Boot."""
+        if self._machine is None:
+            image = build_image(tell=self._tell)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._machine = PiMachine(
+                image, name=self.name, card_writes_per_s=self._branch.pi.card_writes_per_s
+            )
+        self._machine.start()
+        self._machine.wait_until_reachable(_BOOT_S)
+
+    def power_off(self) -> None:
+        """Shut down."""
+        if self._machine is not None:
+            self._machine.shut_down()
+
+    def lose_power(self, seed: int) -> None:
+        """Kill QEMU; of what was not flushed, the card keeps a part drawn by the seed."""
+        cut = self._power().cut_power(seed)
+        self._tell(
+            f"{self.name}: power cut; of unflushed writes {cut.kept} kept, {cut.torn} torn, {cut.lost} lost"
+        )
+
+    def login(self) -> SshSeat:
+        """By the port that QEMU forwards."""
+        return SshSeat(self._power().ssh_target)
+
+    def open_line(self) -> ByteStream:
+        """The host's end of the guest's virtio port."""
+        return connect_unix(self.name, self._power().radio_socket)
+
+    def radio_settings(self) -> Mapping[str, Scalar]:
+        """A virtio port."""
+        return {"port": "serial:/dev/virtio-ports/radio"}
+
+    def radio_devices(self) -> tuple[str, ...]:
+        """The port's real node."""
+        return (self._pi().run("readlink -f /dev/virtio-ports/radio").output.strip(),)
+
+    @property
+    def process_id(self) -> int | None:
+        """The emulator's process, None while the Pi has no power."""
+        return None if self._machine is None else self._machine.process_id
+
+    def boot_id(self) -> str:
+        """Log in, as soon as that can be, and return what changes with every boot."""
+        self._power().wait_until_reachable(_BOOT_S)
+        with self.login() as pi:
+            pi.connect(JOIN_S)
+            return str(pi.boot_id())
+
+    def close(self) -> None:
+        """End QEMU."""
+        super().close()
+        if self._machine is not None:
+            self._machine.close()
+
+    def _power(self) -> PiMachine:
+        if self._machine is None:
+            raise InfrastructureError(self.name, "has no power", "bring it up first")
+        return self._machine
+
+
+def connect_unix(name: str, path: Path) -> ByteStream:
+    """A Unix socket as a stream. Raises OSError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(path))
+    except BaseException:
+        connection.close()
+        raise
+    return ByteStream(name, connection.detach())

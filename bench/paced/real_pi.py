@@ -1,0 +1,70 @@
+"""A Pi of a lab as the seat of a gateway."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench.paced.gateways import GatewaySeat
+from bench.pi.ssh import SshSeat, SshTarget
+from bench.rig.infrastructure import InfrastructureError
+from ledger.gateway.byte_stream import ByteStream, open_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.paced.configuration import Scalar
+    from bench.rig.model import Login
+
+_LINE_BITS_PER_S: Final = 115_200
+_USUAL_RADIO: Final = "spidev:0.0"
+
+
+class RealPi(GatewaySeat):
+    """A Pi of a lab, as it stands. Its power is a person's matter, or a supply's."""
+
+    def power_on(self) -> None:
+        """It has power."""
+
+    def power_off(self) -> None:
+        """It keeps its power; the gateway is stopped before."""
+
+    def lose_power(self, seed: int) -> None:  # noqa: ARG002  # the face of all Pis
+        """Nobody can pull its plug from here."""
+        raise InfrastructureError(
+            self.name, "has no switch for its power", "put it on a supply, and name it in the supply's feeds"
+        )
+
+    def login(self) -> SshSeat:
+        """As the rig file says."""
+        return SshSeat(ssh_target(self.name, self._branch.pi.login))
+
+    def open_line(self) -> ByteStream:
+        """The bench's end of the serial line to a Pi among emulated Unos."""
+        assert self._branch.pi.bench_line is not None, "the Unos are emulated"
+        return open_stream(self._branch.pi.bench_line, _LINE_BITS_PER_S)
+
+    def radio_settings(self) -> Mapping[str, Scalar]:
+        """Its own SPI and pins, or a serial line."""
+        pi = self._branch.pi
+        settings: dict[str, Scalar] = {"port": pi.radio or _USUAL_RADIO, "dio0_gpio": pi.dio0_gpio}
+        return settings if pi.reset_gpio is None else {**settings, "reset_gpio": pi.reset_gpio}
+
+    def radio_devices(self) -> tuple[str, ...]:
+        """SPI bus and GPIO chip, or the line's device."""
+        kind, _, place = (self._branch.pi.radio or _USUAL_RADIO).partition(":")
+        if kind == "spidev":
+            return (f"/dev/spidev{place}", "/dev/gpiochip0")
+        return (
+            (str(self._pi().run(f"readlink -f {shlex.quote(place)}").output.strip()),)
+            if place[0] == "/"
+            else ()
+        )
+
+
+def ssh_target(name: str, login: Login | None) -> SshTarget:
+    """Where and as whom to log in."""
+    assert login is not None, "a real seat has a login"
+    identity = Path(login.identity).expanduser()
+    return SshTarget(name, login.host, login.port, login.user, identity, login.host_key)
