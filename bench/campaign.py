@@ -82,6 +82,8 @@ class Campaign:
     @property
     def confirmations(self) -> int:
         """How many fresh seeds confirm each side of a search."""
+        if self.rig.is_paced:
+            return 0 if self.short else 1
         return 1 if self.short else 3
 
     def only_in_a_long_run(self) -> None:
@@ -149,7 +151,7 @@ class Campaign:
 
     def crash_plan(self) -> tuple[Fault, ...]:
         """The faults that the gateway has to stand: a hundred, or a few in a short run."""
-        kills, power_cuts = (5, 2) if self.short else (80, 20)
+        kills, power_cuts = (4, 1) if self.short else (80, 20)
         return planned_faults(Stream(self.seed, "faults"), kills, power_cuts)
 
     def disturbed_trial(
