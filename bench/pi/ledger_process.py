@@ -230,6 +230,64 @@ class LedgerProcess:
         return LedgerFailureError(f"{self.seat}: it broke at its start ({_told(status, process)})")
 
 
+class HostedNode:
+    """A node on this host in a seat of a rig: its files and its process. Close it, also after an error."""
+
+    def __init__(self, name: str, folder: NodeFolder, process: LedgerProcess) -> None:
+        self.name = name
+        self.folder = folder
+        self.process = process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def store(self) -> Path:
+        """Its ledger; others may read it at any time."""
+        return self.folder.store
+
+    def deploy(self, settings: NodeSettings) -> None:
+        """Give it new settings, which hold from its next start."""
+        self.folder.write(settings)
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        self.process.start()
+
+    def stop(self) -> None:
+        """Stop it, and wait for that."""
+        self.process.stop()
+
+    def restart(self) -> None:
+        """Stop and start it."""
+        self.process.restart()
+
+    def kill(self) -> None:
+        """End it at once, by SIGKILL; unlike a service it stays down until it is started."""
+        self.process.kill()
+
+    def is_running(self) -> bool:
+        """Whether it is up and has said that it is ready."""
+        return self.process.is_running
+
+    def erase_store(self) -> None:
+        """Begin a new ledger: stop the node, delete its store, and start it again if it ran."""
+        ran = self.is_running()
+        self.process.close()
+        self.folder.erase_store()
+        if ran:
+            self.start()
+
+    def close(self) -> None:
+        """End it."""
+        self.process.close()
+
+
 def _told(status: int, process: BoundProcess) -> str:
     how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
     return f"{how}; {process.last_words() or 'it said nothing'}"
