@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.instruments.rack import AttenuatorPlan, PowerMeterPlan, RackPlan, SupplyPlan
 
 if TYPE_CHECKING:
-    from bench.rig.model import Instruments
+    from bench.rig.instruments import Instruments
 
 
 def rack_plan(instruments: Instruments) -> RackPlan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.assembly import Stage
@@ -12,6 +11,7 @@ from bench.paced.emulated_pi import EmulatedPi
 from bench.paced.emulated_server import EmulatedServerSeat
 from bench.paced.real_pi import RealPi
 from bench.paced.real_server import RealServerSeat
+from bench.paced.seats import Seats
 from bench.paced.supplied import supplied
 from bench.paced.trial import play
 from bench.paced.unos import EmulatedUnos, uno_seats
@@ -20,7 +20,7 @@ from bench.rig.strategy import MOST_TRIES, Retry, State, Strategy
 from bench.world.streams import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bench.paced.gateways import GatewaySeat
@@ -31,23 +31,6 @@ if TYPE_CHECKING:
     from bench.rig.model import Rig
     from bench.trial import Progress, TrialOutcome, TrialPlan
     from bench.uno.image import FirmwareImage
-
-
-@dataclass(frozen=True, slots=True)
-class Seats:
-    """Every seat of a rig; gateways and Unos by the name of their branch."""
-
-    server: ServerSeat
-    gateways: Mapping[str, GatewaySeat]
-    unos: Mapping[str, UnoSeats]
-
-    def give_orders(self, stage: Stage) -> None:
-        """Tell all seats what the next trial is."""
-        self.server.orders = stage
-        for gateway in self.gateways.values():
-            gateway.orders = stage
-        for unos in self.unos.values():
-            unos.orders = stage
 
 
 class PacedRig:

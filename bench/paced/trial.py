@@ -25,8 +25,8 @@ from bench.world.trace import Record, Trace, TraceFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bench.paced.rig import Seats
     from bench.paced.scene import Disturb
+    from bench.paced.seats import Seats
     from bench.paced.unos import Cell
     from bench.rig.strategy import Strategy
     from bench.trial import Progress, TrialOutcome, TrialPlan

@@ -17,16 +17,16 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from bench.rig.criteria import Criterion, CriterionError, parse_criterion
+from bench.rig.instruments import Attenuator, Instruments, PowerMeter, Supply
+from bench.rig.part import Part, choice, problem
 from bench.rig.problem import RigError, nearest, problems_of, show
 
 if TYPE_CHECKING:
@@ -70,31 +70,9 @@ _CHIPS = {"sx1278": "", "hc12": "the HC-12 does not exist yet"}
 _MACS = {"aloha-ack": "", "tdma": "beaconed TDMA does not exist yet"}
 
 
-def _problem(message: str) -> PydanticCustomError:
-    return PydanticCustomError("rig", "{message}", {"message": message})
-
-
-def _choice(noun: str, words: dict[str, str]) -> BeforeValidator:
-    """A word out of several; those with a reason are known and refused with it."""
-    available = " or ".join(f'"{word}"' for word, refusal in words.items() if not refusal)
-
-    def check(value: object) -> object:
-        if not isinstance(value, str):
-            raise _problem(f"found {show(value)}, expected a {noun}: {available}")
-        if value not in words:
-            close = nearest(value, words)
-            hint = f'; did you mean "{close}"?' if close else ""
-            raise _problem(f"found {show(value)}, expected a {noun}: {available}{hint}")
-        if words[value]:
-            raise _problem(f"found {show(value)}, but {words[value]}; available: {available}")
-        return value
-
-    return BeforeValidator(check)
-
-
 def _name(value: object) -> object:
     if not (isinstance(value, str) and _NAME.fullmatch(value)):
-        raise _problem(
+        raise problem(
             f"found {show(value)}, expected a name of 1 to 32 letters, digits, '-' or '_'"
             " that begins with a letter or digit"
         )
@@ -107,7 +85,7 @@ def _located(value: object, information: ValidationInfo) -> object:
         try:
             return information.context(value)
         except OSError as error:
-            raise _problem(str(error)) from None
+            raise problem(str(error)) from None
     return value
 
 
@@ -120,7 +98,7 @@ def _host_key(value: object) -> object:
         ):
             raise ValueError
     except ValueError:
-        raise _problem(
+        raise problem(
             f'found {show(value)}, expected the host\'s public key, "ssh-ed25519 AAAA...", as ssh-keyscan'
             " prints it behind the host's name; compare it with the one on the host's own screen"
         ) from None
@@ -129,7 +107,7 @@ def _host_key(value: object) -> object:
 
 def _at_least_one(values: tuple[Part, ...]) -> tuple[Part, ...]:
     if not values:
-        raise _problem("found an empty list, expected one entry or more")
+        raise problem("found an empty list, expected one entry or more")
     return values
 
 
@@ -148,18 +126,12 @@ def _criterion(value: object) -> object:
     try:
         return parse_criterion(name, text if isinstance(text, str) else show(text))
     except CriterionError as error:
-        raise _problem(str(error)) from None
+        raise problem(str(error)) from None
 
 
-Seat = Annotated[str, _choice("seat", _SEATS)]
+Seat = Annotated[str, choice("seat", _SEATS)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 File = Annotated[Path, BeforeValidator(_located), Field(strict=False)]
-
-
-class Part(BaseModel):
-    """One table of a rig file: frozen, strict about types, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class Sensors(Part):
@@ -168,7 +140,7 @@ class Sensors(Part):
     `s0` is a pulse output on a digital pin, `mains` a pair of AC voltage and current on ADC pins.
     """
 
-    kind: Annotated[Literal["s0", "mains"], _choice("sensor kind", {"s0": "", "mains": ""})]
+    kind: Annotated[Literal["s0", "mains"], choice("sensor kind", {"s0": "", "mains": ""})]
     per_uno: Annotated[int, Field(ge=1, le=S0_PINS)] = 1
     pulses_per_kwh: Annotated[int, Field(ge=1, le=100_000)] = 1000
     columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -179,7 +151,7 @@ class Sensors(Part):
     @model_validator(mode="after")
     def _mains_pins(self) -> Self:
         if self.kind == "mains" and self.per_uno > MAINS_CHANNELS:
-            raise _problem(f"found per_uno = {self.per_uno}, expected 1 or 2: an Uno has two AC channels")
+            raise problem(f"found per_uno = {self.per_uno}, expected 1 or 2: an Uno has two AC channels")
         return self
 
 
@@ -204,7 +176,7 @@ class Uno(Part):
     """Serial ports of real boards, one for each: ``/dev/ttyACM0``, ``rfc2217://host:port``."""
     stimuli: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = ()
     """Serial ports of the stimulus Unos that play into the pins of real boards, in the same order."""
-    profile: Annotated[str, _choice("profile", _PROFILES)] = "collect"
+    profile: Annotated[str, choice("profile", _PROFILES)] = "collect"
     interval_s: Annotated[int, Field(ge=5, le=3600)] = 60
     clock_ppm: Annotated[int, Field(ge=-5000, le=5000)] = 0
     """How much faster than nominal the Uno's 16 MHz resonator runs (ceramic resonators: up to 5000)."""
@@ -226,17 +198,17 @@ class Uno(Part):
     @model_validator(mode="after")
     def _boards(self) -> Self:
         if self.kind == "real" and len(self.ports) != self.count:
-            raise _problem(f"found {len(self.ports)} ports for {self.count} real Unos, expected one for each")
+            raise problem(f"found {len(self.ports)} ports for {self.count} real Unos, expected one for each")
         if self.kind == "real" and len(self.stimuli) != self.count:
-            raise _problem(
+            raise problem(
                 f"found {len(self.stimuli)} stimuli for {self.count} real Unos, expected the port of a"
                 " stimulus Uno for each (firmware/stimulus/README.md)"
             )
         if self.kind != "real" and (self.ports or self.stimuli):
-            raise _problem(f"found ports or stimuli with {self.kind} Unos, expected them with real ones only")
+            raise problem(f"found ports or stimuli with {self.kind} Unos, expected them with real ones only")
         ports = (*self.ports, *self.stimuli)
         if len(set(ports)) != len(ports):
-            raise _problem("found a port twice, expected one board on each")
+            raise problem("found a port twice, expected one board on each")
         return self
 
 
@@ -258,7 +230,7 @@ class Burst(Part):
     @model_validator(mode="after")
     def _chances(self) -> Self:
         if self.enter + self.outage_enter > 1:
-            raise _problem("enter and outage_enter make more than 1 together")
+            raise problem("enter and outage_enter make more than 1 together")
         return self
 
     @property
@@ -285,11 +257,11 @@ class Burst(Part):
 class Radio(Part):
     """The radio between a branch's Unos and its gateway, and the link it works over."""
 
-    chip: Annotated[str, _choice("radio chip", _CHIPS)] = "sx1278"
+    chip: Annotated[str, choice("radio chip", _CHIPS)] = "sx1278"
     spreading_factor: Annotated[int, Field(ge=7, le=12)] = 7
     bandwidth_khz: float = 125
     coding_rate: Literal["4/5", "4/6", "4/7", "4/8"] = "4/5"
-    mac: Annotated[str, _choice("mac", _MACS)] = "aloha-ack"
+    mac: Annotated[str, choice("mac", _MACS)] = "aloha-ack"
     loss: Probability = 0.0
     """Independent loss per frame and direction, on top of collisions and of what path loss costs."""
     burst: Burst | None = None
@@ -304,7 +276,7 @@ class Radio(Part):
     @classmethod
     def _known_bandwidth(cls, value: float) -> float:
         if value not in BANDWIDTHS_HZ:
-            raise _problem(f"found {value:g}, expected one of {', '.join(f'{b:g}' for b in BANDWIDTHS_HZ)}")
+            raise problem(f"found {value:g}, expected one of {', '.join(f'{b:g}' for b in BANDWIDTHS_HZ)}")
         return value
 
     @field_validator("tx_power_dbm", mode="after")
@@ -312,13 +284,13 @@ class Radio(Part):
     def _known_power(cls, value: int) -> int:
         # PA_BOOST: 2 to 17 dBm, or 20 dBm with RegPaDac (datasheet rev. 7, section 5.4.3).
         if value not in (*range(2, 18), 20):
-            raise _problem(f"found {value}, expected 2 to 17, or 20")
+            raise problem(f"found {value}, expected 2 to 17, or 20")
         return value
 
     @model_validator(mode="after")
     def _one_loss(self) -> Self:
         if self.burst is not None and self.loss > 0:
-            raise _problem("found loss and burst, expected one of them")
+            raise problem("found loss and burst, expected one of them")
         return self
 
     @model_validator(mode="before")
@@ -384,14 +356,14 @@ class Pi(Part):
     @model_validator(mode="after")
     def _where_it_is(self) -> Self:
         if self.kind == "real" and self.login is None:
-            raise _problem(
+            raise problem(
                 "found a real Pi without login, expected login = { host, user, identity, host_key }"
             )
         for key in ("login", "radio", "bench_line"):
             if self.kind != "real" and getattr(self, key) is not None:
-                raise _problem(f"found {key} with a Pi that is {self.kind}, expected it with a real one only")
+                raise problem(f"found {key} with a Pi that is {self.kind}, expected it with a real one only")
         if self.kind != "emulated" and self.card_writes_per_s is not None:
-            raise _problem(
+            raise problem(
                 f"found card_writes_per_s with a Pi that is {self.kind}, expected it with an emulated one"
             )
         return self
@@ -408,14 +380,14 @@ class Outage(Part):
     def _pair(cls, value: object) -> object:
         if isinstance(value, list | tuple):
             if len(value) != 2:
-                raise _problem(f"found {len(value)} numbers, expected [from_s, to_s]")
+                raise problem(f"found {len(value)} numbers, expected [from_s, to_s]")
             return {"from_s": value[0], "to_s": value[1]}
         return value
 
     @model_validator(mode="after")
     def _forward(self) -> Self:
         if self.to_s <= self.from_s:
-            raise _problem(f"found [{self.from_s}, {self.to_s}], expected an end after the beginning")
+            raise problem(f"found [{self.from_s}, {self.to_s}], expected an end after the beginning")
         return self
 
 
@@ -432,7 +404,7 @@ class Uplink(Part):
     def _ascending(cls, outages: tuple[Outage, ...]) -> tuple[Outage, ...]:
         for earlier, later in pairwise(outages):
             if later.from_s < earlier.to_s:
-                raise _problem(
+                raise problem(
                     f"found [{later.from_s}, {later.to_s}] after [{earlier.from_s}, {earlier.to_s}],"
                     " expected outages in order and without overlap"
                 )
@@ -460,69 +432,12 @@ class Server(Part):
         real = self.kind == "real"
         for key in ("login", "endpoint"):
             if real and getattr(self, key) is None:
-                raise _problem(f"found a real server without {key}")
+                raise problem(f"found a real server without {key}")
             if not real and getattr(self, key) is not None:
-                raise _problem(
+                raise problem(
                     f"found {key} with a server that is {self.kind}, expected it with a real one only"
                 )
         return self
-
-
-class Instrument(Part):
-    """An instrument: emulated, or real and named by its VISA resource."""
-
-    kind: Annotated[Literal["emulated", "real"], _choice("instrument", {"emulated": "", "real": ""})]
-    resource: str = ""
-    """VISA resource of a real one: ``TCPIP::192.0.2.7::5025::SOCKET``, ``USB0::0x1AB1::...::INSTR``."""
-    identity: str = ""
-    """Text that its answer to ``*IDN?`` must hold; left out, one of the kinds that the bench knows."""
-    baud_rate: Annotated[int, Field(ge=300, le=921_600)] | None = None
-    """Of a serial one (``ASRL...``)."""
-
-    @model_validator(mode="after")
-    def _where_it_is(self) -> Self:
-        if self.kind == "real" and not self.resource:
-            raise _problem("found a real instrument without resource, expected its VISA resource")
-        if self.kind == "emulated" and self.resource:
-            raise _problem("found resource with an emulated instrument, expected it with a real one only")
-        return self
-
-
-class Supply(Instrument):
-    """One output of a programmable supply, and the seats on its leads."""
-
-    voltage_mv: Annotated[int, Field(ge=0, le=60_000)]
-    current_limit_ma: Annotated[int, Field(ge=1, le=50_000)]
-    feeds: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """``east/pi``, ``east/uno-1``."""
-    channel: Annotated[int, Field(ge=1, le=8)] = 1
-
-
-class PowerMeter(Instrument):
-    """A power meter: its element when it is real, the supply's output it sits behind when it is emulated."""
-
-    channel: Annotated[int, Field(ge=1, le=8)] = 1
-
-
-class Attenuator(Instrument):
-    """A step attenuator in the radio path of a branch."""
-
-    branch: str
-    attenuation_db: Annotated[float, Field(ge=0, le=130)] = 0.0
-    dialect: Literal["scpi", "mini-circuits"] = "scpi"
-
-    @property
-    def attenuation_cdb(self) -> int:
-        """The attenuation in 0.01 dB."""
-        return round(self.attenuation_db * 100)
-
-
-class Instruments(Part):
-    """The instruments of a rig."""
-
-    supply: Annotated[tuple[Supply, ...], Field(strict=False)] = ()
-    power_meter: PowerMeter | None = None
-    attenuator: Annotated[tuple[Attenuator, ...], Field(strict=False)] = ()
 
 
 class Branch(Part):
@@ -545,10 +460,10 @@ class Branch(Part):
     def _pins(self) -> Self:
         mains, s0 = self.mains_per_uno, self.s0_per_uno
         if mains > MAINS_CHANNELS:
-            raise _problem(f"found {mains} mains sensors per Uno, expected at most {MAINS_CHANNELS}")
+            raise problem(f"found {mains} mains sensors per Uno, expected at most {MAINS_CHANNELS}")
         room = S0_PINS - S0_PINS_PER_MAINS * mains
         if s0 > room:
-            raise _problem(
+            raise problem(
                 f"found {s0} S0 sensors per Uno, expected at most {room}"
                 + (f": each of the {mains} mains sensors takes two pins" if mains else "")
             )
@@ -590,19 +505,19 @@ class Rig(Part):
         for branch in self.branch:
             seats += [(f"Unos of {branch.name}", branch.uno.kind), (f"Pi of {branch.name}", branch.pi.kind)]
             if branch.uno.kind == "real" and (branch.radio.loss > 0 or branch.radio.burst is not None):
-                raise _problem(
+                raise problem(
                     f"{branch.name}: found loss on the radio of real Unos, expected loss = 0 and no burst:"
                     " they lose what the air, or an attenuator, makes them lose"
                 )
             if branch.uno.kind == "real" and branch.pi.kind == "emulated":
-                raise _problem(
+                raise problem(
                     f"{branch.name}: found real Unos with an emulated Pi, which has no radio to hear them:"
                     " expected a real Pi, or emulated Unos"
                 )
         first_seat, first_kind = seats[0]
         for seat, kind in seats:
             if _TIMES[kind] != _TIMES[first_kind]:
-                raise _problem(
+                raise problem(
                     f"found {first_kind} for the {first_seat}, which keeps {_TIMES[first_kind]}, and {kind}"
                     f" for the {seat}, which keeps {_TIMES[kind]}: expected one of both for all seats"
                 )
@@ -613,7 +528,7 @@ class Rig(Part):
         """Instruments belong to rigs on the wall clock, and to seats that the rig has."""
         instruments = self.instruments
         if not self.is_paced and instruments != Instruments():
-            raise _problem(
+            raise problem(
                 "found instruments on a virtual rig, expected them where seats are emulated or real"
             )
         seats = {f"{branch.name}/pi" for branch in self.branch}
@@ -621,13 +536,13 @@ class Rig(Part):
         for fed in (seat for supply in instruments.supply for seat in supply.feeds):
             if fed not in seats:
                 close = nearest(fed, seats)
-                raise _problem(
+                raise problem(
                     f"found a supply that feeds {show(fed)}, which this rig does not have"
                     + (f'; did you mean "{close}"?' if close else "")
                 )
         for attenuator in instruments.attenuator:
             if attenuator.branch not in {branch.name for branch in self.branch}:
-                raise _problem(f"found an attenuator for {show(attenuator.branch)}, which is no branch")
+                raise problem(f"found an attenuator for {show(attenuator.branch)}, which is no branch")
         return self
 
     @model_validator(mode="after")
@@ -635,7 +550,7 @@ class Rig(Part):
         names = [branch.name for branch in self.branch]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise _problem(f"the branch name {show(twice[0])} stands twice, expected different ones")
+            raise problem(f"the branch name {show(twice[0])} stands twice, expected different ones")
         return self
 
     @property
