@@ -87,6 +87,8 @@ class TrialOutcome:
     ledger_bytes: int
     calibrations: tuple[str, ...]
     notes: tuple[str, ...]
+    zero_ns: int = 0
+    """Where in its trace the trial's own time begins: on the wall clock, seats are made ready before."""
 
     @property
     def retries(self) -> int:
@@ -259,6 +261,7 @@ def outcome_of(
         ledger_bytes=ledger_bytes,
         calibrations=_calibrations(plan.rig),
         notes=tuple(note for harvest in branches for note in harvest.notes),
+        zero_ns=stage.begin_ns - LEAD_IN_NS,
     )
 
 

@@ -35,8 +35,8 @@ def islands(rig: Rig, window_s: int) -> Rig:
 def sealed_while_cut(outcome: TrialOutcome) -> set[str]:
     """The gateways that wrote blocks of their own while no uplink was up."""
     outages = [outage for branch in outcome.plan.rig.branches for outage in branch.uplink.outages]
-    begin_ns = max(outage.from_s for outage in outages) * NS_PER_S
-    end_ns = min(outage.to_s for outage in outages) * NS_PER_S
+    begin_ns = outcome.zero_ns + max(outage.from_s for outage in outages) * NS_PER_S
+    end_ns = outcome.zero_ns + min(outage.to_s for outage in outages) * NS_PER_S
     with outcome.trace_path.open(encoding="ascii") as lines:
         records = map(json.loads, lines)
         return {
