@@ -29,6 +29,8 @@ class EmulatedPi(GatewaySeat):
 
     def __init__(self, branch: Branch, server: ServerSeat, folder: Path, tell: Callable[[str], None]) -> None:
         super().__init__(branch, server, folder, tell)
+        self.is_up = False
+        """It has power, and one can log in."""
         self._machine: PiMachine | None = None
 
     def power_on(self) -> None:
@@ -41,14 +43,17 @@ class EmulatedPi(GatewaySeat):
             )
         self._machine.start()
         self._machine.wait_until_reachable(_BOOT_S)
+        self.is_up = True
 
     def power_off(self) -> None:
         """Shut down."""
+        self.is_up = False
         if self._machine is not None:
             self._machine.shut_down()
 
     def lose_power(self, seed: int) -> None:
         """Kill QEMU; of what was not flushed, the card keeps a part drawn by the seed."""
+        self.is_up = False
         cut = self._power().cut_power(seed)
         self._tell(
             f"{self.name}: power cut; of unflushed writes {cut.kept} kept, {cut.torn} torn, {cut.lost} lost"

@@ -100,7 +100,7 @@ class PacedRig:
         unos.orders = Stage(self.rig, Stream(0), FreshKeys(), self._firmware, self._directory, 0, 0)
         self.strategy.reach(State.RUNNING, [unos])
         try:
-            with supplied(self.rig, branch, unos.boards, None) as scene:
+            with supplied(self.rig, branch, self._firmware, unos.boards, None) as scene:
                 unos.hear(scene.world)
                 yield scene
         finally:
@@ -114,7 +114,7 @@ class PacedRig:
         pi = self.seats.gateways[branch.name]
         assert isinstance(pi, EmulatedPi), "only an emulated Pi can be put on a supply without hands"
         self.strategy.reach(State.OFF, [pi])
-        with supplied(self.rig, branch, {}, pi) as scene:
+        with supplied(self.rig, branch, self._firmware, {}, pi) as scene:
             yield scene, pi
 
     def close(self) -> None:

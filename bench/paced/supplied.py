@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from bench.instruments.rack import Rack
+    from bench.rig.instruments import Instruments
     from bench.rig.model import Branch, Rig
     from bench.uno.emulated import EmulatedBoard
+    from bench.uno.image import FirmwareImage
     from bench.world.trace import Record
 
 
@@ -84,7 +86,11 @@ class SuppliedScene:
 
 @contextmanager
 def supplied(
-    rig: Rig, branch: Branch, boards: Mapping[str, EmulatedBoard], pi: SwitchedPi | None
+    rig: Rig,
+    branch: Branch,
+    firmware: FirmwareImage,
+    boards: Mapping[str, EmulatedBoard],
+    pi: SwitchedPi | None,
 ) -> Iterator[SuppliedScene]:
     """Put the boards of a branch, and its Pi where one is given, on the leads of the rig's supply.
 
@@ -99,7 +105,7 @@ def supplied(
     medium = Medium(Stream(0, "supplied"), trace, simulation, links)
     with PacedWorld(simulation, trace) as world, ExitStack() as stack:
         loads = {
-            name: _board_load(board, world, medium, trace)
+            name: _board_load(board, firmware, world, medium, trace)
             for name, board in boards.items()
             if any(name in supply.feeds for supply in rig.instruments.supply)
         }
@@ -109,7 +115,7 @@ def supplied(
         if any(attenuator.branch == branch.name for attenuator in rig.instruments.attenuator):
             path_losses[branch.name] = lambda cdb: world.post(partial(setattr, links, "attenuator_cdb", cdb))
         _listen(branch, world, medium)
-        rack = stack.enter_context(open_rack(rack_plan(rig.instruments), loads, path_losses))
+        rack = stack.enter_context(open_rack(rack_plan(_feeding(rig, loads)), loads, path_losses))
         try:
             yield SuppliedScene(rack, world, records)
         finally:
@@ -121,14 +127,29 @@ def supplied(
                     board.power_off()
 
 
-def _board_load(board: EmulatedBoard, world: PacedWorld, medium: Medium, trace: Trace) -> Load:
+def _feeding(rig: Rig, loads: Mapping[str, Load]) -> Instruments:
+    """The rig's instruments without the outputs and leads that nothing of this scene hangs on."""
+    instruments = rig.instruments
+    outputs = [
+        supply.model_copy(update={"feeds": tuple(seat for seat in supply.feeds if seat in loads)})
+        for supply in instruments.supply
+        if any(seat in loads for seat in supply.feeds)
+    ]
+    meter = instruments.power_meter
+    seen = meter is not None and any(output.channel == meter.channel for output in outputs)
+    return instruments.model_copy(update={"supply": tuple(outputs), "power_meter": meter if seen else None})
+
+
+def _board_load(
+    board: EmulatedBoard, firmware: FirmwareImage, world: PacedWorld, medium: Medium, trace: Trace
+) -> Load:
     chip = world.call(lambda: Sx1278(board.name, medium, world.simulation))
     part, radio = uno_part(board, lambda: chip.mode)
     trace.subscribe(packet_listener(board.name, radio))
 
     def power_changed(on: bool) -> None:
         if on:
-            board.power_on(world, chip, UnoClock(world.now_ns, 0))
+            board.power_on(world, chip, UnoClock(world.now_ns, 0), firmware)
         elif board.uno is not None:
             board.power_off()
 
