@@ -161,8 +161,13 @@ class EmulatedUno(VirtualUno):
     # ---- what the outside sees ----
 
     def figures(self) -> UnoFigures:
-        """What was spent since power-on."""
-        return self._world.call(super().figures)
+        """What was spent since power-on, up to the present: a chip that sleeps is asked as well."""
+
+        def look() -> UnoFigures:
+            self._act(lambda: None)
+            return VirtualUno.figures(self)
+
+        return self._world.call(look)
 
     @property
     def memory(self) -> BoardMemory:
