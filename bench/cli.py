@@ -17,6 +17,7 @@ from bench import run
 from bench.calibration.command import calibrate_command
 from bench.doctor import diagnose, render
 from bench.errors import USER_ERRORS
+from bench.paced.deploy_command import deploy_command
 from bench.paced.rig import PacedRig
 from bench.pi.emulated.command import app as pi
 from bench.rig.loader import load_rig
@@ -38,6 +39,7 @@ app = typer.Typer(
 
 app.add_typer(uno, name="uno")
 app.add_typer(pi, name="pi")
+pi.command(name="deploy")(deploy_command)
 app.command(name="calibrate")(calibrate_command)
 
 RigOption = Annotated[Path, typer.Option("--rig", help="Rig file (TOML).", metavar="FILE")]

@@ -71,8 +71,8 @@ def _seat(pi: Pi, branch: str, rig: Path) -> Iterator[SshSeat]:
             " emulated or a real one"
         )
     if pi.kind == "real":
-        target = _target_of(pi, branch)
-        with SshSeat(target) as seat:
+        assert pi.login is not None, "the rig model lets no real Pi without login pass"
+        with SshSeat(SshTarget.of(f"Pi of {branch}", pi.login)) as seat:
             seat.connect(LOGIN_S)
             yield seat
         return
@@ -84,13 +84,6 @@ def _seat(pi: Pi, branch: str, rig: Path) -> Iterator[SshSeat]:
         with SshSeat(machine.ssh_target) as seat:
             seat.connect(LOGIN_S)
             yield seat
-
-
-def _target_of(pi: Pi, branch: str) -> SshTarget:
-    login = pi.login
-    assert login is not None, "the rig model lets no real Pi without login pass"
-    identity = Path(login.identity).expanduser()
-    return SshTarget(f"Pi of {branch}", login.host, login.port, login.user, identity, login.host_key)
 
 
 def _spi_of(radio: str | None) -> str | None:

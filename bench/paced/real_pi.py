@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.paced.gateways import GatewaySeat
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bench.paced.configuration import Scalar
-    from bench.rig.model import Login
 
 _LINE_BITS_PER_S: Final = 115_200
 _USUAL_RADIO: Final = "spidev:0.0"
@@ -38,7 +36,9 @@ class RealPi(GatewaySeat):
 
     def login(self) -> SshSeat:
         """As the rig file says."""
-        return SshSeat(ssh_target(self.name, self._branch.pi.login))
+        login = self._branch.pi.login
+        assert login is not None, "the rig model lets no real Pi without login pass"
+        return SshSeat(SshTarget.of(self.name, login))
 
     def open_line(self) -> ByteStream:
         """The bench's end of the serial line to a Pi among emulated Unos."""
@@ -61,10 +61,3 @@ class RealPi(GatewaySeat):
             if place[0] == "/"
             else ()
         )
-
-
-def ssh_target(name: str, login: Login | None) -> SshTarget:
-    """Where and as whom to log in."""
-    assert login is not None, "a real seat has a login"
-    identity = Path(login.identity).expanduser()
-    return SshTarget(name, login.host, login.port, login.user, identity, login.host_key)

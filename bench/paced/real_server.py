@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Final
 from bench.assembly import pi_name
 from bench.paced.emulated_server import ANYWHERE, HANDSHAKE_S
 from bench.paced.gateways import JOIN_S, python_version
-from bench.paced.real_pi import ssh_target
 from bench.paced.servers import ServerSeat, address_seen_from, node_files, undisturbed
 from bench.pi.deployed.deployment import install_release
 from bench.pi.deployed.release import build_release
 from bench.pi.emulated.image import default_cache
-from bench.pi.ssh import SshSeat
+from bench.pi.ssh import SshSeat, SshTarget
 from bench.pi.vpn.hub import SERVER_ADDRESS, TUNNELS, Spoke
 from bench.pi.vpn.keys import preshared_key_at, private_key_at
 from bench.pi.vpn.relay import Relay
@@ -49,7 +48,9 @@ class RealServerSeat(ServerSeat):
     def put_up(self) -> None:
         """Log in, bring the ledger, open the tunnels' end, and put a relay on the way of each Pi."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._login = self._closing.enter_context(SshSeat(ssh_target(self.name, self._rig.server.login)))
+        login = self._rig.server.login
+        assert login is not None, "the rig model lets no real server without login pass"
+        self._login = self._closing.enter_context(SshSeat(SshTarget.of(self.name, login)))
         self._login.connect(JOIN_S)
         machine = self._login.run("uname -m").output.strip()
         release = build_release(default_cache() / "release", python_version(self._login), machine)

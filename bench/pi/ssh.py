@@ -30,8 +30,9 @@ from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
+
+    from bench.rig.model import Login
 
 _Result = TypeVar("_Result")
 
@@ -57,6 +58,12 @@ class SshTarget:
     user: str
     identity: Path
     host_key: str
+
+    @classmethod
+    def of(cls, name: str, login: Login) -> SshTarget:
+        """The one that a rig file's login tells."""
+        identity = Path(login.identity).expanduser()
+        return cls(name, login.host, login.port, login.user, identity, login.host_key)
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:
