@@ -1,11 +1,9 @@
 """`bench pi deploy`: the ledger brought to a Pi in one call; a second call changes nothing."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -17,10 +15,7 @@ from bench.pi.emulated.machine_announcement import announced
 from bench.pi.ssh import SshSeat, SshTarget
 from bench.rig.infrastructure import InfrastructureError
 from bench.rig.loader import load_rig
-from ledger.service.config import SpidevWires, load_gateway
-
-if TYPE_CHECKING:
-    from ledger.service.config import Wires
+from ledger.service.config import SpidevWires, Wires, load_gateway
 
 _KEY_TEXT: Final = re.compile(r"[0-9a-fA-F]{64}")
 

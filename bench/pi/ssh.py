@@ -19,6 +19,7 @@ import hashlib
 import io
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
