@@ -65,6 +65,8 @@ def verify(path: Path) -> Audit:
         audit.findings.append(Finding(f"the file cannot be opened: {error}"))
         return audit
     try:
+        # One snapshot for all that is read: a node may go on writing meanwhile.
+        connection.execute("BEGIN")
         _Auditor(connection, audit).run()
     except (sqlite3.Error, UnicodeDecodeError) as error:
         # Single tables that cannot be read are met where they are read; this is the file as a whole. Python

@@ -4,7 +4,7 @@ import sqlite3
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,10 @@ from ledger.fleet import KEYS, NETWORK, PUBLIC, REGISTRY, Fleet, reading
 from ledger.node import Node
 from ledger.registry import Issuer, Registry
 from ledger.store.sqlite import SqliteStore
-from ledger.verify import verify
+from ledger.verify import _Auditor, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @cache
@@ -173,3 +176,23 @@ def test_a_cut_off_file_is_a_finding(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "x.db"
     path.write_bytes(database()[:kept])
     assert not verify(path).clean
+
+
+def test_a_ledger_that_grows_meanwhile_is_audited_as_it_was_at_one_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway seals a block between the look at the blocks and the look at what is derived from them."""
+    fleet = Fleet(tmp_path, ["east"])
+    fleet.write("east", reading(1, 0))
+    block_rows = _Auditor._block_rows
+
+    def and_one_more(auditor: _Auditor) -> Iterator[Any]:
+        yield from block_rows(auditor)
+        fleet.write("east", reading(1, 1))
+
+    monkeypatch.setattr(_Auditor, "_block_rows", and_one_more)
+    audit = verify(tmp_path / "east.db")
+    assert (audit.findings, audit.blocks, audit.readings) == ([], 1, 1)
+    monkeypatch.undo()
+    assert verify(tmp_path / "east.db").blocks == 2
+    fleet.close()
