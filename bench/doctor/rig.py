@@ -80,7 +80,7 @@ def _real_unos(branch: Branch) -> list[Inquiry]:
     seat = f"Unos of {branch.name} (real)"
     return [
         Inquiry(seat, lambda: [look_for(AVRDUDE)]),
-        *(Inquiry(seat, partial(_port, port)) for port in branch.uno.ports),
+        *(Inquiry(seat, partial(_port, port)) for port in (*branch.uno.ports, *branch.uno.stimuli)),
     ]
 
 

@@ -75,13 +75,21 @@ def test_an_emulated_rig_needs_the_emulators_and_no_host(tmp_path: Path) -> None
 
 def test_a_lab_is_told_seat_by_seat_what_is_missing() -> None:
     seats = by_seat(rig_findings(RIGS / "lab.toml"))
-    assert list(seats) == ["", "Unos of east (real)", "Pi of east (real)", "server (real)"]
+    assert list(seats) == [
+        "",
+        "Unos of east (real)",
+        "Pi of east (real)",
+        "server (real)",
+        "instruments (real)",
+    ]
+    assert all(finding.state is State.MISSING for finding in seats["instruments (real)"].values())
     unos = seats["Unos of east (real)"]
     assert [subject for subject in unos if "/" in subject] == [
         "/dev/serial/by-id/usb-Arduino__www.arduino.cc__0043_SERIAL_NUMBER_1-if00",
         "/dev/serial/by-id/usb-Arduino__www.arduino.cc__0043_SERIAL_NUMBER_2-if00",
         "/dev/ttyACM2",
         "rfc2217://exporter.example:4001",
+        *(f"/dev/ttyACM{number}" for number in range(4, 8)),
     ]
     assert unos["/dev/ttyACM2"].found.startswith("not there; ")
     assert unos["rfc2217://exporter.example:4001"].found.startswith("the name exporter.example does not")
