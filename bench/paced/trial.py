@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench.assembly import LEAD_IN_NS, Stage
 from bench.keys import FreshKeys
 from bench.oracle import Oracle
+from bench.paced.delivery import Delivery
 from bench.paced.scene import Scene, SceneOver
 from bench.paced.unos import EmulatedCell
 from bench.rig.infrastructure import InfrastructureError
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 
 MOST_LAG_NS = 500 * NS_PER_MS
 """A world that falls further behind the clock has played another trial than was asked for."""
+
+PATIENCE_NS = 60 * NS_PER_S
+"""Beyond a plan's drain: an acknowledgement is slower in real time, and a collision costs a whole retry."""
+
+SETTLING_NS = 10 * NS_PER_S
+"""From a sealed block to the server, over a way that loses datagrams."""
 
 _LOOK_S = 0.2
 
@@ -71,8 +78,8 @@ def play(
         strategy.reach(State.JOINED, [seats.server, *gateways])
         stage = _raise_curtain(seats, plan, stage, world, cells)
         scene = Scene(world, gateways, stage.begin_ns + plan.window_ns)
-        _play_out(scene, plan, progress, disturb)
-        stage = replace(stage, until_ns=scene.window_end_ns + plan.drain_ns)
+        end_ns = _play_out(scene, plan, Delivery(records), progress, disturb)
+        stage = replace(stage, until_ns=end_ns)
         for gateway in gateways:
             gateway.gather(world)
         harvests = [
@@ -117,7 +124,7 @@ def _raise_curtain(
     stage = replace(
         stage,
         begin_ns=curtain_ns + LEAD_IN_NS,
-        until_ns=curtain_ns + LEAD_IN_NS + plan.window_ns + plan.drain_ns,
+        until_ns=curtain_ns + LEAD_IN_NS + plan.window_ns + plan.drain_ns + PATIENCE_NS,
         intruder_period_ns=plan.intruder_period_ns,
     )
     for branch in plan.rig.branches:
@@ -128,18 +135,37 @@ def _raise_curtain(
     return stage
 
 
-def _play_out(scene: Scene, plan: TrialPlan, progress: Progress, disturb: Disturb | None) -> None:
-    """Let the world play to the end of the window and its drain, while somebody may disturb it."""
+def _play_out(
+    scene: Scene, plan: TrialPlan, delivery: Delivery, progress: Progress, disturb: Disturb | None
+) -> int:
+    """Let the world play to the end of the window, while somebody may disturb it, and until all has arrived.
+
+    What the Unos measured gets the plan's drain and some patience besides. Returns the end in world time.
+    """
     disturber = _Disturber(scene, disturb)
     disturber.start()
     began_ns = scene.world.now_ns
+    # From the last acknowledgement: its block is sealed, and synchronised.
+    settling_ns = _slowest_batch_ns(plan) + SETTLING_NS
+    complete_ns: int | None = None
     try:
-        while (left_ns := scene.window_end_ns + plan.drain_ns - scene.world.now_ns) > 0:
-            gone_ns = scene.world.now_ns - began_ns
-            progress(gone_ns / (gone_ns + left_ns))
+        while True:
+            now_ns = scene.world.now_ns
+            if (
+                complete_ns is None
+                and now_ns > scene.window_end_ns
+                and delivery.is_complete(scene.window_end_ns)
+            ):
+                complete_ns = now_ns
+            end_ns = scene.window_end_ns + plan.drain_ns + PATIENCE_NS
+            if complete_ns is not None:
+                end_ns = min(end_ns, complete_ns + settling_ns)
+            if now_ns >= end_ns:
+                break
+            progress(min(1.0, (now_ns - began_ns) / max(1, scene.window_end_ns + plan.drain_ns - began_ns)))
             scene.world.call(lambda: None)
             disturber.check()
-            time.sleep(min(_LOOK_S, left_ns / NS_PER_S))
+            time.sleep(min(_LOOK_S, (end_ns - now_ns) / NS_PER_S))
     finally:
         scene.end()
         disturber.join()
@@ -151,6 +177,11 @@ def _play_out(scene: Scene, plan: TrialPlan, progress: Progress, disturb: Distur
             "give it fewer Unos or nothing else to do",
             retry_helps=True,
         )
+    return end_ns
+
+
+def _slowest_batch_ns(plan: TrialPlan) -> int:
+    return max(branch.pi.batch_age_s for branch in plan.rig.branches) * NS_PER_S
 
 
 class _Disturber(threading.Thread):
