@@ -1,4 +1,4 @@
-"""Whether all that was measured in a trial's window has found its way, so that it need not be waited for longer."""
+"""Whether all that was measured in a window has found its way, so that it need not be waited for longer."""
 
 from __future__ import annotations
 
