@@ -170,7 +170,8 @@ def _play_out(
         scene.end()
         disturber.join()
     disturber.check()
-    if scene.world.largest_lag_ns > MOST_LAG_NS:
+    # Where faults strike, what is lost counts and not when: a long trial is not thrown away for a late moment.
+    if disturb is None and scene.world.largest_lag_ns > MOST_LAG_NS:
         raise InfrastructureError(
             "bench",
             f"this host fell {scene.world.largest_lag_ns / NS_PER_S:.2f} s behind the wall clock",
