@@ -170,7 +170,7 @@ def _play_out(
         scene.end()
         disturber.join()
     disturber.check()
-    # Where faults strike, what is lost counts and not when: a long trial is not thrown away for a late moment.
+    # Where faults strike it counts what is lost, not when: a long trial is not thrown away for a late moment.
     if disturb is None and scene.world.largest_lag_ns > MOST_LAG_NS:
         raise InfrastructureError(
             "bench",
