@@ -12,7 +12,7 @@ import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal
 
 from bench.instruments.attenuator import open_attenuator
 from bench.instruments.power_meter import ERROR_QUERY, ScpiPowerMeter, identify_power_meter
@@ -23,6 +23,7 @@ from bench.instruments.scpi.server import ScpiServer
 from bench.instruments.scpi.supply import DP832, SupplyInstrument
 from bench.instruments.supply import ScpiSupply, identify_supply
 from bench.instruments.visa import InstrumentError, VisaLink
+from bench.rig.closable import Closable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,7 +111,7 @@ class Found:
     identification: str
 
 
-class Rack:
+class Rack(Closable):
     """The open instruments. Made by `open_rack`; closing it leaves outputs and attenuations as they are."""
 
     def __init__(self, plan: RackPlan, closing: ExitStack, power: PowerDelivery) -> None:
@@ -154,12 +155,6 @@ class Rack:
     def close(self) -> None:
         """Close all connections, and end the emulated instruments."""
         self._closing.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _open(self, loads: Mapping[str, Load], path_losses: Mapping[str, Callable[[int], None]]) -> None:
         emulated = _Emulated.of(self._plan, loads, path_losses, self._power)
@@ -339,7 +334,7 @@ class _Emulated:
         return (self.supply, self.meter, *self.attenuators.values())
 
 
-class PowerDelivery:
+class PowerDelivery(Closable):
     """A thread that switches boards, one event after the other, so that a board may take its time over it."""
 
     def __init__(self) -> None:
@@ -366,12 +361,6 @@ class PowerDelivery:
         """Deliver what was handed over, and end."""
         self._events.put(None)
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _deliver(self) -> None:
         while (event := self._events.get()) is not None:

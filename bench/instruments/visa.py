@@ -12,7 +12,7 @@ import socket
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import pyvisa
 from pyvisa.constants import StatusCode
@@ -20,6 +20,7 @@ from pyvisa.resources import MessageBasedResource
 from pyvisa.rname import InvalidResourceName, ResourceName
 
 from bench.instruments.decimals import LONGEST_NUMBER, DecimalError, read_counts
+from bench.rig.closable import Closable
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Retry:
     reason: str
 
 
-class VisaLink:
+class VisaLink(Closable):
     """One open instrument. Safe for several threads; `exclusive` keeps others out over several messages.
 
     Opened by `open_link`. `retry_queries` False sends every query once.
@@ -187,12 +188,6 @@ class VisaLink:
         """Close the connection; the link opens it again when it is used."""
         with self._lock:
             self._drop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     # The connection
 

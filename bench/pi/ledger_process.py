@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 from bench.pi.bound_process import BoundProcess
 from bench.pi.vpn.keys import write_private
+from bench.rig.closable import Closable
 from bench.rig.infrastructure import InfrastructureError
 
 READY_S: Final = 60.0
@@ -94,7 +94,7 @@ Listener = Callable[[LedgerEvent], None]
 Enclose = Callable[[Sequence[str]], list[str]]
 
 
-class LedgerProcess:
+class LedgerProcess(Closable):
     """A node that is started, stopped and killed; `listener` gets each event, in a thread of its own.
 
     `enclose` makes of a command the one that runs it where it belongs (a network namespace). `seat` is what
@@ -118,14 +118,6 @@ class LedgerProcess:
         self._enclose = enclose
         self._process: BoundProcess | None = None
         self._events: _EventReader | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def store(self) -> Path:
@@ -230,21 +222,13 @@ class LedgerProcess:
         return LedgerFailureError(f"{self.seat}: it broke at its start ({_told(status, process)})")
 
 
-class HostedNode:
+class HostedNode(Closable):
     """A node on this host in a seat of a rig: its files and its process. Close it, also after an error."""
 
     def __init__(self, name: str, folder: NodeFolder, process: LedgerProcess) -> None:
         self.name = name
         self.folder = folder
         self.process = process
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def store(self) -> Path:

@@ -21,17 +21,17 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import fabric
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
+from bench.rig.closable import Closable
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from bench.rig.model import Login
 
@@ -136,20 +136,12 @@ def openssh_command(target: SshTarget, known_hosts: Path) -> list[str]:
     ]
 
 
-class SshSeat:
+class SshSeat(Closable):
     """A connection to one Pi. Not open until `connect`; may be connected again after it broke."""
 
     def __init__(self, target: SshTarget) -> None:
         self.target = target
         self._connection: fabric.Connection | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def connected(self) -> bool:

@@ -12,9 +12,10 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from bench.instruments.scpi.instrument import LONGEST_LINE
+from bench.rig.closable import Closable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ class _Port:
     clients: set[_Client] = field(default_factory=set)
 
 
-class ScpiServer:
+class ScpiServer(Closable):
     """A thread that serves instruments on ports of their own until it is closed."""
 
     def __init__(self, instruments: Sequence[ScpiInstrument]) -> None:
@@ -78,12 +79,6 @@ class ScpiServer:
         with suppress(OSError):
             self._waker.send(b"x")
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     # The thread
 

@@ -33,7 +33,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from bench.pi.emulated.image_recipe import RADIO_PORT
 from bench.pi.emulated.machine_card import CardDrive
@@ -41,11 +41,10 @@ from bench.pi.emulated.machine_lifeline import command_with_lifeline
 from bench.pi.emulated.machine_monitor import Monitor, MonitorError
 from bench.pi.emulated.machine_parts import MachineParts, emulator_command
 from bench.pi.ssh import SshSeat, SshTarget
+from bench.rig.closable import Closable
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from bench.pi.emulated.card import CardTraffic, PowerCut
     from bench.pi.emulated.image import PiImage
 
@@ -55,7 +54,7 @@ _LOG_BYTES = 1 << 20
 _LAST_WORDS = 1500
 
 
-class PiMachine:
+class PiMachine(Closable):
     """One emulated Pi. Not thread-safe; any number of them run side by side.
 
     `card_writes_per_s` holds the card to that many writes per second (an ordinary card about 800, an A1 card
@@ -85,14 +84,6 @@ class PiMachine:
         self._emulator: subprocess.Popen[bytes] | None = None
         self._monitor: Monitor | None = None
         self._ssh_port = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def running(self) -> bool:

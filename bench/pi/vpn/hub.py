@@ -9,8 +9,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from bench.pi.vpn.keys import PublicKey, SecretKey, preshared_key_at, private_key_at
 from bench.pi.vpn.namespace import Namespace
@@ -25,6 +24,7 @@ from bench.pi.vpn.wireguard import (
     Tunnel,
     no_handshake,
 )
+from bench.rig.closable import Closable
 from bench.rig.infrastructure import InfrastructureError
 from bench.world.streams import Stream
 
@@ -58,7 +58,7 @@ class Spoke:
         return Interface(self.private_key, f"{self.address}/32", (server,))
 
 
-class Hub:
+class Hub(Closable):
     """The server's end, up from construction to `close`. Keys are kept in `folder` and made where missing.
 
     `namespace` is where the server's process belongs: `namespace.argv` makes a command run there.
@@ -77,14 +77,6 @@ class Hub:
                 Tunnel(self.namespace, interface, folder / "wireguard.log", userspace)
             )
             self._closing = stack.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def join(self, name: str, plan: RelayPlan, stream: Stream, listen: str = LOOPBACK) -> Spoke:
         """Lead a way to a Pi: make its keys where missing, admit it, and put a relay between.

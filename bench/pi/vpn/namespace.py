@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bench.pi.bound_process import BoundProcess
+from bench.rig.closable import Closable
 from bench.rig.infrastructure import InfrastructureError
 
 PREFIX = "dagrig"
@@ -60,7 +60,7 @@ class Owner:
         return Owner.of(self.pid) == self
 
 
-class Namespace:
+class Namespace(Closable):
     """A network namespace with one link to the host, from construction to `close`.
 
     `host_address` is the host's end of the link, `address` the namespace's. `seat` is what errors call it.
@@ -88,14 +88,6 @@ class Namespace:
             except BaseException:
                 self.close()
                 raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Remove the namespace, its link, and what still runs in it."""

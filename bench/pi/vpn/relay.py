@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Self, TypeVar
 
 from bench.pi.uplink import UplinkPlan
 from bench.pi.vpn.impairment import Fate, Path, PathPlan, Verdict
 from bench.pi.vpn.keys import PublicKey
 from bench.pi.vpn.message import Admission
+from bench.rig.closable import Closable
 from bench.rig.infrastructure import InfrastructureError
 from bench.world.streams import Stream
 
@@ -100,7 +100,7 @@ class RelayAccount:
     """Datagrams that the operating system would not send: no route, buffer full."""
 
 
-class Relay:
+class Relay(Closable):
     """A relay on a thread of its own, from construction to `close`.
 
     `listen` is where the initiator sends to (port 0: any free one), `responder` where its peer is, and
@@ -140,14 +140,6 @@ class Relay:
         self._down = _Direction(plan.down, stream.child("down"), self)
         self._thread = threading.Thread(target=self._run, name=f"relay {name}", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the relay; what is under way is not delivered. The account stays readable."""

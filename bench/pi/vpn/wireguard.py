@@ -9,12 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bench.pi.bound_process import BoundProcess
 from bench.pi.vpn.keys import PublicKey, SecretKey, parse_key, write_private
 from bench.pi.vpn.namespace import Namespace
+from bench.rig.closable import Closable
 from bench.rig.infrastructure import InfrastructureError
 
 PORT = 51_820
@@ -97,7 +96,7 @@ def parse_peers(text: str) -> tuple[PeerStatus, ...]:
     return tuple(peers)
 
 
-class Tunnel:
+class Tunnel(Closable):
     """A WireGuard interface that is up in a namespace, from construction to `close`.
 
     `log` gets what wireguard-go prints; `userspace` asks for it also where the kernel has WireGuard.
@@ -127,14 +126,6 @@ class Tunnel:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def by_kernel(self) -> bool:
