@@ -78,15 +78,12 @@ _J7211: Final = {
 against a unit: one with another range refuses by its error queue."""
 
 
-class ScpiAttenuator:
-    """A StepAttenuator by SCPI; one whose model is not known to the bench is asked for its range and step."""
+class _SteppedAttenuator:
+    """An attenuator behind a link, and its steps."""
 
-    def __init__(self, link: VisaLink) -> None:
+    def __init__(self, link: VisaLink, steps: StepRange) -> None:
         self._link = link
-        known = [steps for model, steps in _J7211.items() if model in link.identification.upper()]
-        self._steps = (
-            known[0] if known else StepRange(link.counts("ATT? MAX", 2), max(1, link.counts("ATT:STEP?", 2)))
-        )
+        self._steps = steps
 
     @property
     def largest_cdb(self) -> int:
@@ -97,6 +94,17 @@ class ScpiAttenuator:
     def step_cdb(self) -> int:
         """Distance of its steps."""
         return self._steps.step_cdb
+
+
+class ScpiAttenuator(_SteppedAttenuator):
+    """A StepAttenuator by SCPI; one whose model is not known to the bench is asked for its range and step."""
+
+    def __init__(self, link: VisaLink) -> None:
+        known = [steps for model, steps in _J7211.items() if model in link.identification.upper()]
+        super().__init__(
+            link,
+            known[0] if known else StepRange(link.counts("ATT? MAX", 2), max(1, link.counts("ATT:STEP?", 2))),
+        )
 
     def set_attenuation_cdb(self, attenuation_cdb: int) -> None:
         """Attenuate by one of the steps. Raises InstrumentRangeError for others."""
@@ -108,27 +116,16 @@ class ScpiAttenuator:
         return self._link.counts("ATT?", 2)
 
 
-class MiniCircuitsAttenuator:
+class MiniCircuitsAttenuator(_SteppedAttenuator):
     """A StepAttenuator of the RCDAT or RUDAT series: 0.25 dB steps, up to what its model name ends in.
 
     Commands: Mini-Circuits programming manual for programmable attenuators (SETATT, ATT?, MN?).
     """
 
     def __init__(self, link: VisaLink) -> None:
-        self._link = link
         match = MINI_CIRCUITS.models.search(link.identification)
         largest_db = int(match["largest_db"]) if match else 30
-        self._steps = StepRange(100 * largest_db, 25)
-
-    @property
-    def largest_cdb(self) -> int:
-        """Its largest attenuation."""
-        return self._steps.largest_cdb
-
-    @property
-    def step_cdb(self) -> int:
-        """Distance of its steps."""
-        return self._steps.step_cdb
+        super().__init__(link, StepRange(100 * largest_db, 25))
 
     def set_attenuation_cdb(self, attenuation_cdb: int) -> None:
         """Attenuate by one of the steps. Raises InstrumentRangeError for others."""

@@ -5,11 +5,17 @@ tunnel up from it at every boot (``wg-quick@dag``). It needs no resolvconf, sinc
 """
 
 import shlex
-import time
 from typing import TYPE_CHECKING, Final
 
 from bench.pi.vpn.keys import PublicKey
-from bench.pi.vpn.wireguard import Interface, PeerStatus, no_handshake, parse_peers, peers_script, quick_text
+from bench.pi.vpn.wireguard import (
+    Interface,
+    PeerStatus,
+    parse_peers,
+    peers_script,
+    quick_text,
+    wait_for_handshake,
+)
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
@@ -94,14 +100,7 @@ class RemoteTunnel:
 
     def wait_for_handshake(self, peer: PublicKey, deadline_s: float, newer_than_s: int = 0) -> PeerStatus:
         """Wait until a handshake with this peer, later than `newer_than_s` (Unix time there), is done."""
-        end = time.monotonic() + deadline_s
-        while True:
-            for status in self.status():
-                if status.public_key == peer and status.latest_handshake_s > newer_than_s:
-                    return status
-            if time.monotonic() >= end:
-                raise no_handshake(self.seat, peer, deadline_s)
-            time.sleep(_POLL_S)
+        return wait_for_handshake(self, peer, deadline_s, newer_than_s, _POLL_S)
 
     def _as_root(self, script: str, *arguments: str) -> "Finished":
         words = " ".join(shlex.quote(argument) for argument in arguments)

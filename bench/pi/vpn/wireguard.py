@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from bench.pi.bound_process import BoundProcess
 from bench.pi.vpn.keys import PublicKey, SecretKey, parse_key, write_private
@@ -158,14 +159,7 @@ class Tunnel(Closable):
 
         InfrastructureError if there is none within `deadline_s`.
         """
-        end = time.monotonic() + deadline_s
-        while True:
-            for status in self.status():
-                if status.public_key == peer and status.latest_handshake_s > newer_than_s:
-                    return status
-            if time.monotonic() >= end:
-                raise no_handshake(self.seat, peer, deadline_s)
-            time.sleep(_POLL_S)
+        return wait_for_handshake(self, peer, deadline_s, newer_than_s, _POLL_S)
 
     def _add_kernel_interface(self) -> bool:
         try:
@@ -231,6 +225,37 @@ class Tunnel(Closable):
             path = Path(folder) / "tunnel.conf"
             write_private(path, _joined(lines).encode())
             self._namespace.run(["wg", verb, self.name, str(path)])
+
+
+class VpnEnd(Protocol):
+    """One end of the VPN: on this host (`Tunnel`), or on a Pi or server that is logged in to."""
+
+    @property
+    def seat(self) -> str:
+        """Whose end it is."""
+        ...
+
+    def status(self) -> Sequence[PeerStatus]:
+        """What WireGuard says there of each peer."""
+        ...
+
+
+def wait_for_handshake(
+    end: VpnEnd, peer: PublicKey, deadline_s: float, newer_than_s: int, poll_s: float
+) -> PeerStatus:
+    """Ask an end every `poll_s` until a handshake with this peer, later than `newer_than_s` (Unix time
+    there), has been completed.
+
+    InfrastructureError if there is none within `deadline_s`.
+    """
+    until_s = time.monotonic() + deadline_s
+    while True:
+        for status in end.status():
+            if status.public_key == peer and status.latest_handshake_s > newer_than_s:
+                return status
+        if time.monotonic() >= until_s:
+            raise no_handshake(end.seat, peer, deadline_s)
+        time.sleep(poll_s)
 
 
 def no_handshake(seat: str, peer: PublicKey, deadline_s: float) -> InfrastructureError:
