@@ -61,6 +61,7 @@ UNREPEATABLE = {"secrets", "time", "uuid"}
 
 EDGE = (
     "bench.world.paced",
+    "bench.world.patience",
     "bench.uno.serial_port",
     "bench.uno.serial_port_bridge",
     "bench.sensors.stimulus_port",

@@ -115,6 +115,6 @@ class MainsTruth:
                 return f"AC channel {self.register}: {what} is {measured} {unit}, expected {least} to {most}"
         return None
 
-    def possible_ns(self, snapshot: Snapshot) -> tuple[int | None, int | None]:  # noqa: ARG002
+    def possible_ns(self, snapshot: Snapshot) -> tuple[int | None, int | None]:  # noqa: ARG002  # as truths of pulses
         """Measured values are too coarse to tell a time."""
         return None, None

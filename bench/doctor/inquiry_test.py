@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,7 @@ def test_inquiries_are_made_side_by_side_and_told_in_their_order() -> None:
         yield present(f"first of {number}", "")
         yield present(f"second of {number}", "")
 
-    findings = ask([Inquiry(f"seat {n}", lambda n=n: meeting(n)) for n in range(5)])  # type: ignore[misc]
+    findings = ask([Inquiry(f"seat {n}", partial(meeting, n)) for n in range(5)])
     assert [(finding.seat, finding.subject) for finding in findings] == [
         (f"seat {n}", f"{place} of {n}") for n in range(5) for place in ("first", "second")
     ]

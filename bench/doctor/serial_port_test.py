@@ -212,7 +212,7 @@ def export(connection: socket.socket) -> None:
             connection.sendall(data)
 
     with serial.serial_for_url("loop://") as board:
-        manager: Any = PortManager(board, Line())  # type: ignore[arg-type]
+        manager: Any = PortManager(board, Line())  # type: ignore[arg-type]  # any writer will do
         while data := connection.recv(256):
             list(manager.filter(data))
 

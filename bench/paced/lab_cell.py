@@ -22,7 +22,7 @@ from bench.uno.console import boot
 from bench.world.simulation import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from bench.assembly import Stage
     from bench.rig.model import Branch
@@ -123,7 +123,9 @@ class LabCell:
         )
 
     def _started(self, name: str, uno_id: int, signals: Mapping[int, S0Signal]) -> _Player:
-        now_ns: Callable[[], int] = lambda: self._world.now_ns  # noqa: E731  # a clock by its name
+        def now_ns() -> int:
+            return self._world.now_ns
+
         seat = f"{name} stimulus"
         line = SerialLine(seat, self._stimulus_urls[name])
         player = StimulusPlayer(

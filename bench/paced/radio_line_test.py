@@ -61,8 +61,11 @@ class Machine:
         return ByteStream("radio", connection.detach())
 
 
-def configured(machine: Machine) -> Driver:
-    port = SpiLinePort(machine.accepted, time.monotonic_ns, session=1)
+def connected(machine: Machine) -> SpiLinePort:
+    return SpiLinePort(machine.accepted, time.monotonic_ns, session=1)
+
+
+def configured(port: SpiLinePort) -> Driver:
     driver = Driver(port, RadioSettings())
     driver.configure()
     driver.start_receiving()
@@ -76,14 +79,15 @@ def test_the_line_comes_back_with_its_pi_and_the_chip_loses_power_with_it(
     machine = Machine(path)
     line = RadioLine("east/pi/line", world, chip, lambda: connect_unix("east/pi", path))
     machine.boot()
-    first = configured(machine)
+    port = connected(machine)
+    first = configured(port)
     assert world.call(lambda: chip.mode) is Mode.RECEIVE_CONTINUOUS
     assert first.is_receiving()
     line.cut_power()
     assert world.call(lambda: chip.mode) is not Mode.RECEIVE_CONTINUOUS
     machine.boot()
     # The first connection is still open: the line notices its end and takes up the next.
-    first._port.close()  # type: ignore[attr-defined]  # as its process ends
-    again = configured(machine)
+    port.close()
+    again = configured(connected(machine))
     assert again.is_receiving()
     line.close()

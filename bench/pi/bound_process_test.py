@@ -4,14 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bench.pi.bound_process import BoundProcess
 from bench.rig.infrastructure import InfrastructureError
+from bench.world.patience import until
 
 PATIENCE_S = 30
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(3600)"]
@@ -27,29 +26,22 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
-
-
 def test_it_runs_prints_and_ends_as_asked(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with BoundProcess("server", SLEEPER, log) as process:
-        _until(lambda: process.last_words() == "up")
+        until(lambda: process.last_words() == "up", PATIENCE_S)
         assert process.is_running
         assert process.exit_status is None
         assert process.stop() == -signal.SIGTERM
         assert not process.is_running
         assert process.stop() == process.kill() == -signal.SIGTERM
     finished = BoundProcess("server", [sys.executable, "-c", "raise SystemExit(3)"], log)
-    _until(lambda: finished.exit_status == 3)
+    until(lambda: finished.exit_status == 3, PATIENCE_S)
 
 
 def test_who_does_not_heed_is_killed(tmp_path: Path) -> None:
     with BoundProcess("server", STUBBORN, tmp_path / "log") as process:
-        _until(lambda: process.last_words() == "up")
+        until(lambda: process.last_words() == "up", PATIENCE_S)
         assert process.stop(patience_s=0.1) == -signal.SIGKILL
 
 
@@ -61,7 +53,7 @@ def test_it_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     thread.start()
     thread.join()
     with started[0] as process:
-        _until(lambda: process.last_words() == "up")
+        until(lambda: process.last_words() == "up", PATIENCE_S)
         assert process.is_running
 
 
@@ -84,12 +76,12 @@ def test_it_ends_with_an_owner_that_is_killed(tmp_path: Path) -> None:
     try:
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
-        _until(lambda: (tmp_path / "log").read_text() == "up\n")
+        until(lambda: (tmp_path / "log").read_text() == "up\n", PATIENCE_S)
         os.kill(pid, 0)
     finally:
         owner.kill()
         owner.communicate()
-    _until(lambda: not _runs(pid))
+    until(lambda: not _runs(pid), PATIENCE_S)
 
 
 def test_a_fork_starts_processes_of_its_own(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from ledger.service.process_pair import ProcessPair, until
 from ledger.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NEAR_CDB = 9_000
@@ -137,8 +137,8 @@ class Uno:
             self._driver.transmit(frame.seal_frame(self._key, frame_id, plaintext))
         self._later(REPEAT_AFTER_NS, lambda: self._send() if attempt == self._attempt else None)
 
-    def _later(self, after_ns: int, action: object) -> None:
-        self._air.simulation.at(self._air.simulation.now_ns + after_ns, "uno", action)  # type: ignore[arg-type]
+    def _later(self, after_ns: int, action: Callable[[], None]) -> None:
+        self._air.simulation.at(self._air.simulation.now_ns + after_ns, "uno", action)
 
     def _dio0(self, high: bool) -> None:
         if high:

@@ -1,7 +1,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from bench.radio.spi_line_test import SETTINGS, Air, Uno
 from bench.rig.infrastructure import InfrastructureError
 from bench.server.emulated import EmulatedServer
 from bench.world.paced import PacedWorld
+from bench.world.patience import until
 from bench.world.streams import Stream
 from ledger.registry import METER_KEY_BYTES, Issuer, Registry
 from ledger.service.process_pair import ProcessPair, readings
@@ -31,13 +32,6 @@ from ledger.verify import verify
 PATIENCE_S = 180
 NS_PER_MS = 1_000_000
 METER_KEY = bytes(range(METER_KEY_BYTES))
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
 
 
 class Books:
@@ -85,7 +79,7 @@ class Village:
 
     def wait_for(self, more: int) -> None:
         before = self.uno.acknowledged
-        until(lambda: self.uno.acknowledged >= before + more)
+        until(lambda: self.uno.acknowledged >= before + more, PATIENCE_S)
 
     def _read(self) -> None:
         self._write(self._line.receive(os.read(self._descriptor, 4096)))
@@ -136,7 +130,7 @@ def test_gateway_and_server_without_a_vpn_come_through_kills(stack: ExitStack, t
         assert node.process.life == 2
         village.wait_for(10)
     village.uno.paused = True
-    until(lambda: set(range(village.uno.acknowledged)) <= _held(server.store))
+    until(lambda: set(range(village.uno.acknowledged)) <= _held(server.store), PATIENCE_S)
     gateway.stop()
     server.stop()
     assert verify(server.store).clean
@@ -175,22 +169,22 @@ def test_they_converge_over_wireguard_through_loss_jitter_an_outage_and_a_cut(
     gateway.start()
     village = Village(stack, gateway)
     tunnel.wait_for_handshake(spoke.server_key, PATIENCE_S)
-    until(lambda: _own_and_foreign(accepted))
+    until(lambda: _own_and_foreign(accepted), PATIENCE_S)
     before = spoke.relay.begin(RelayPlan.both_ways(broken), Stream(5, "uplink"), time.monotonic_ns())
     assert before.up.passed > before.up.lost > 0
-    until(lambda: spoke.relay.now_ns() > 4000 * NS_PER_MS)
+    until(lambda: spoke.relay.now_ns() > 4000 * NS_PER_MS, PATIENCE_S)
     assert spoke.relay.account().up.outage_hits[0] > 0
     spoke.relay.cut()
     at_cut = _held(server.store)
     village.wait_for(20)
-    until(lambda: spoke.relay.account().up.cut > spoke.relay.account().up.outage_hits[0])
+    until(lambda: spoke.relay.account().up.cut > spoke.relay.account().up.outage_hits[0], PATIENCE_S)
     assert gateway.is_running()
     assert server.is_running()
     assert not set(range(village.uno.acknowledged)) <= _held(server.store)
     spoke.relay.mend()
     village.wait_for(10)
     village.uno.paused = True
-    until(lambda: set(range(village.uno.acknowledged)) <= _held(server.store))
+    until(lambda: set(range(village.uno.acknowledged)) <= _held(server.store), PATIENCE_S)
     assert at_cut < _held(server.store)
     account = spoke.relay.account()
     assert min(account.up.lost, account.down.lost) > 0
@@ -246,7 +240,7 @@ def test_a_server_that_breaks_is_no_failure_of_the_infrastructure(tmp_path: Path
         pid = server.process.pid
         assert pid is not None
         os.kill(pid, 9)
-        until(lambda: not server.is_running())
+        until(lambda: not server.is_running(), PATIENCE_S)
         with pytest.raises(LedgerFailureError, match="ended by itself"):
             server.process.check()
         with pytest.raises(LedgerFailureError, match="SIGKILL"):

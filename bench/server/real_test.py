@@ -12,11 +12,13 @@ from bench.pi.emulated.machine import PiMachine
 from bench.pi.ledger_process import LedgerEvent, NodeSettings
 from bench.pi.ssh import SshSeat
 from bench.rig.infrastructure import InfrastructureError
-from bench.server.emulated_test import Books, until
+from bench.server.emulated_test import Books
 from bench.server.real import FILES, STORE, RealServer
+from bench.world.patience import until
 from ledger.verify import verify
 
 PATIENCE_S = 300
+ANSWER_S = 180
 LISTEN = "127.0.0.1:7400"
 
 pytestmark = [
@@ -62,7 +64,9 @@ def test_a_server_on_a_host_is_deployed_killed_and_brought_home(tmp_path: Path) 
             server.kill()
             assert not server.is_running()
             server.restart()
-            until(lambda: server.collect_events() >= 0 and sum(e.kind == "started" for e in told) == 2)
+            until(
+                lambda: server.collect_events() >= 0 and sum(e.kind == "started" for e in told) == 2, ANSWER_S
+            )
             assert server.collect_events() >= 0
             assert sum(event.kind == "started" for event in told) == 2
             server.fetch_store(tmp_path / "store.db")

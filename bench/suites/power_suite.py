@@ -1,7 +1,6 @@
 """Do the instruments see what Uno, radio and Pi do, and does switching a supply off cut their power?"""
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import allure
@@ -14,6 +13,7 @@ from bench.instruments.load import (
     UNO_BOARD_UA,
 )
 from bench.paced.supplied import SuppliedScene
+from bench.world.patience import until
 
 pytestmark = allure.suite("power")
 
@@ -32,14 +32,6 @@ def emulated_instruments(campaign: Campaign) -> None:
         pytest.skip("needs emulated boards on an emulated supply; real ones are wired by hand")
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that must come."""
-    end_s = time.monotonic() + _PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end_s, f"{what} did not come within {_PATIENCE_S:.0f} s"
-        time.sleep(_LOOK_S)
-
-
 def uno_seats_of(campaign: Campaign) -> list[str]:
     """The Unos of the first branch that the supply feeds."""
     name = campaign.rig.branches[0].name
@@ -55,17 +47,17 @@ def test_the_unos_hang_on_their_supply(campaign: Campaign) -> None:
         supply = scene.rack.supply_of(unos[0])
         assert supply.measured_current_ua() == 0
         supply.output(True)
-        until(lambda: scene.count("boot") == len(unos), "a boot of every Uno")
+        until(lambda: scene.count("boot") == len(unos), _PATIENCE_S, "a boot of every Uno")
         epochs = epochs_of(scene)
         asleep_ua = min(supply.measured_current_ua() for _ in range(10))
         least_ua, most_ua = (len(unos) * (UNO_BOARD_UA + core_ua) for core_ua in (0, ATMEGA328P_ACTIVE_UA))
         assert least_ua < asleep_ua < most_ua
-        until(lambda: scene.count("transmission") > 0, "a transmission")
+        until(lambda: scene.count("transmission") > 0, _PATIENCE_S, "a transmission")
         supply.output(False)
-        until(lambda: scene.count("power", on=False) == len(unos), "a power cut of every Uno")
+        until(lambda: scene.count("power", on=False) == len(unos), _PATIENCE_S, "a power cut of every Uno")
         assert supply.measured_current_ua() == 0
         supply.output(True)
-        until(lambda: scene.count("boot") == 2 * len(unos), "a second boot of every Uno")
+        until(lambda: scene.count("boot") == 2 * len(unos), _PATIENCE_S, "a second boot of every Uno")
         again = epochs_of(scene)
         assert all(again[name] > epochs[name] for name in unos), (epochs, again)
         assert not scene.rack.power_failures
@@ -101,11 +93,13 @@ def test_the_attenuator_attenuates(campaign: Campaign) -> None:
                 for record in list(scene.records)
             )
 
-        until(lambda: heard("delivered") > 0, "a frame that is heard")
+        until(lambda: heard("delivered") > 0, _PATIENCE_S, "a frame that is heard")
         attenuator.set_attenuation_cdb(9500)
         assert attenuator.attenuation_cdb() == 9500
         transmissions, delivered = scene.count("transmission"), heard("delivered")
-        until(lambda: scene.count("transmission") >= transmissions + 3, "three more transmissions")
+        until(
+            lambda: scene.count("transmission") >= transmissions + 3, _PATIENCE_S, "three more transmissions"
+        )
         # One may have been under way.
         assert heard("delivered") <= delivered + 1
 
@@ -123,7 +117,7 @@ def test_the_pi_hangs_on_its_supply(campaign: Campaign) -> None:
         supply = scene.rack.supply_of(seat)
         assert (supply.measured_current_ua(), pi.process_id) == (0, None)
         supply.output(True)
-        until(lambda: pi.process_id is not None, "power for the Pi")
+        until(lambda: pi.process_id is not None, _PATIENCE_S, "power for the Pi")
         booting_ua = [supply.measured_current_ua()]
         while not pi.is_up:
             booting_ua.append(supply.measured_current_ua())
@@ -132,9 +126,9 @@ def test_the_pi_hangs_on_its_supply(campaign: Campaign) -> None:
         assert max(booting_ua) > PI_IDLE_UA, "a Pi that boots works"
         first = pi.boot_id()
         supply.output(False)
-        until(lambda: pi.process_id is None, "the end of its power")
+        until(lambda: pi.process_id is None, _PATIENCE_S, "the end of its power")
         assert supply.measured_current_ua() == 0
         supply.output(True)
-        until(lambda: pi.is_up, "a second boot")
+        until(lambda: pi.is_up, _PATIENCE_S, "a second boot")
         assert pi.boot_id() != first
         assert not scene.rack.power_failures

@@ -4,26 +4,23 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
 
 import serial
 
 from bench.uno.conftest import KEY, Desk, firmware, programmed
 from bench.uno.provisioning import Provisioning
+from bench.world.patience import until
 
 PATIENCE_S = 60
 PROVISIONED = Provisioning(uno_id=7, key=KEY, interval_s=1)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "waited in vain"
-        time.sleep(0.01)
-
-
 def resets(desk: Desk) -> int:
     return len(desk.of("reset"))
+
+
+def wait_for_resets(desk: Desk, number: int) -> None:
+    until(lambda: resets(desk) == number, PATIENCE_S)
 
 
 def opened(path: str) -> int:
@@ -44,12 +41,12 @@ def test_each_opening_of_the_pty_resets_and_a_second_holder_does_not(desk: Desk)
     for number in range(1, 6):
         first = opened(path)
         second = opened(path)
-        wait_for(lambda: resets(desk) == number)  # noqa: B023  # used at once
+        wait_for_resets(desk, number)
         os.close(first)
         desk.world.call(lambda: None)
         assert board.dtr
         os.close(second)
-        wait_for(lambda: not board.dtr)
+        until(lambda: not board.dtr, PATIENCE_S)
     assert resets(desk) == 5
     assert board.port == path
 
@@ -57,10 +54,10 @@ def test_each_opening_of_the_pty_resets_and_a_second_holder_does_not(desk: Desk)
 def test_a_quick_closing_and_opening_is_not_missed(desk: Desk) -> None:
     board = desk.running()
     descriptor = opened(board.port)
-    wait_for(lambda: resets(desk) == 1)
+    wait_for_resets(desk, 1)
     os.close(descriptor)
     descriptor = opened(board.port)
-    wait_for(lambda: resets(desk) == 2)
+    wait_for_resets(desk, 2)
     os.close(descriptor)
 
 
@@ -70,7 +67,7 @@ def test_the_port_outlives_power_and_an_open_one_at_power_on_is_no_reset(desk: D
     descriptor = opened(board.port)
     os.write(descriptor, b"into the void")
     desk.power_on(board)
-    wait_for(lambda: len(desk.of("boot")) >= 1)
+    until(lambda: len(desk.of("boot")) >= 1, PATIENCE_S)
     read_until(descriptor, b"registers new\r\n")
     assert resets(desk) == 0
     os.close(descriptor)
@@ -78,9 +75,9 @@ def test_the_port_outlives_power_and_an_open_one_at_power_on_is_no_reset(desk: D
 
 def test_the_boot_loader_answers_after_a_reset_also_of_a_board_that_has_faulted(desk: Desk) -> None:
     board = desk.running()
-    wait_for(lambda: bool(desk.of("fault")))
+    until(lambda: bool(desk.of("fault")), PATIENCE_S)
     descriptor = opened(board.port)
-    wait_for(lambda: resets(desk) == 1)
+    wait_for_resets(desk, 1)
     time.sleep(0.2)  # its start-up
     os.write(descriptor, b"\x30\x20")  # STK_GET_SYNC, CRC_EOP (AVR061)
     assert read_until(descriptor, b"\x10") == b"\x14\x10"
@@ -89,7 +86,7 @@ def test_the_boot_loader_answers_after_a_reset_also_of_a_board_that_has_faulted(
 
 def test_what_nobody_reads_is_not_for_the_next_one(desk: Desk) -> None:
     board = desk.running(programmed(firmware(), PROVISIONED))
-    wait_for(lambda: bool(desk.of("boot")))  # it has greeted an empty room
+    until(lambda: bool(desk.of("boot")), PATIENCE_S)  # it has greeted an empty room
     descriptor = opened(board.port)
     assert read_until(descriptor, b"provisioning\r\n") == b"uno ready for provisioning\r\n"
     os.close(descriptor)
@@ -99,17 +96,17 @@ def test_rfc2217_resets_by_dtr_alone(desk: Desk) -> None:
     board = desk.running(programmed(firmware(), PROVISIONED))
     url = board.serve("rfc2217")
     with serial.serial_for_url(url, 115_200, timeout=PATIENCE_S) as port:
-        wait_for(lambda: resets(desk) == 1)
+        wait_for_resets(desk, 1)
         for number in range(2, 4):
             port.dtr = False
             port.rts = number == 2
             desk.world.call(lambda: None)
             assert resets(desk) == number - 1
             port.dtr = True
-            wait_for(lambda: resets(desk) == number)  # noqa: B023  # used at once
+            wait_for_resets(desk, number)
         assert port.read_until(b"provisioning\r\n").endswith(b"uno ready for provisioning\r\n")
     with serial.serial_for_url(url, 115_200, timeout=PATIENCE_S):
-        wait_for(lambda: resets(desk) == 4)
+        wait_for_resets(desk, 4)
 
 
 def test_a_bare_socket_resets_when_it_connects(desk: Desk) -> None:
@@ -117,7 +114,7 @@ def test_a_bare_socket_resets_when_it_connects(desk: Desk) -> None:
     url = board.serve("socket")
     for number in (1, 2):
         with serial.serial_for_url(url, 115_200, timeout=PATIENCE_S) as port:
-            wait_for(lambda: resets(desk) == number)  # noqa: B023  # used at once
+            wait_for_resets(desk, number)
             assert port.read_until(b"provisioning\r\n") == b"uno ready for provisioning\r\n"
 
 
@@ -125,7 +122,7 @@ def test_a_second_client_is_turned_away(desk: Desk) -> None:
     board = desk.running()
     host, _, port = board.serve("socket").removeprefix("socket://").partition(":")
     with socket.create_connection((host, int(port))):
-        wait_for(lambda: resets(desk) == 1)
+        wait_for_resets(desk, 1)
         with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as second:
             assert second.recv(10) == b""
     assert resets(desk) == 1

@@ -4,8 +4,7 @@ import math
 import os
 import stat
 import threading
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from bench.uno.conftest import KEY, PATH_LOSS_CDB, Desk, firmware, programmed
 from bench.uno.emulated import BoardError, EmulatedBoard, _shifted
 from bench.uno.provisioning import Provisioning, eeprom_image
 from bench.uno.virtual import VirtualUno
+from bench.world.patience import until
 from bench.world.simulation import NS_PER_S, Simulation
 from bench.world.streams import Stream
 from bench.world.trace import Record, Trace
@@ -31,11 +31,8 @@ PATIENCE_S = 60
 PROVISIONING = Provisioning(uno_id=7, key=KEY, interval_s=1, journal_intervals=1)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "waited in vain"
-        time.sleep(0.01)
+def booted_after(desk: Desk, boots: int) -> bool:
+    return len(desk.of("boot")) > boots
 
 
 def played_virtually(until_ns: int) -> list[Record]:
@@ -89,10 +86,10 @@ def test_power_cuts_at_any_moment_reuse_no_epoch(desk: Desk) -> None:
     for cut in range(8):
         booted = len(desk.of("boot"))
         if cut % 2:
-            wait_for(lambda: len(desk.of("boot")) > booted)  # noqa: B023  # used at once
+            until(partial(booted_after, desk, booted), PATIENCE_S)
         board.power_off()
         desk.power_on(board)
-    wait_for(lambda: len(desk.of("snapshot")) > 0)
+    until(lambda: len(desk.of("snapshot")) > 0, PATIENCE_S)
     epochs = [record.fields["epoch"] for record in desk.of("boot")]
     assert epochs == sorted(set(epochs))
     powers = [record.fields["on"] for record in desk.of("power")]
@@ -101,7 +98,7 @@ def test_power_cuts_at_any_moment_reuse_no_epoch(desk: Desk) -> None:
 
 def test_nothing_happens_without_power(desk: Desk) -> None:
     board = desk.running(programmed(firmware(), PROVISIONING))
-    wait_for(lambda: bool(desk.of("boot")))
+    until(lambda: bool(desk.of("boot")), PATIENCE_S)
     board.power_off()
     before = len(desk.of("boot")) + len(desk.of("snapshot"))
     done = threading.Event()
@@ -116,11 +113,11 @@ def test_signals_go_on_after_a_power_cut(desk: Desk) -> None:
     uno = desk.power_on(board)
     uno.play_pulses(Pin.PD3, range(100_000_000, 600 * NS_PER_S, 100_000_000), 30_000_000)
     desk.world.start()
-    wait_for(lambda: bool(desk.of("snapshot")))
+    until(lambda: bool(desk.of("snapshot")), PATIENCE_S)
     board.power_off()
     desk.power_on(board)
     told = len(desk.of("snapshot"))
-    wait_for(lambda: len(desk.of("snapshot")) >= told + 2)
+    until(lambda: len(desk.of("snapshot")) >= told + 2, PATIENCE_S)
     pulses = [
         int.from_bytes(plaintext[5:9], "big")
         for record in desk.of("snapshot")[told:]
@@ -155,7 +152,7 @@ def test_a_shifted_waveform_is_the_same_voltage_later(
 def test_a_new_board_has_a_boot_loader_and_no_sketch(desk: Desk) -> None:
     board = desk.running()
     assert board.memory.flash[BOOT_SECTION:].startswith(build_boot_loader())
-    wait_for(lambda: bool(desk.of("fault")))
+    until(lambda: bool(desk.of("fault")), PATIENCE_S)
     (fault,) = desk.of("fault")
     assert "0xffff" in str(fault.fields["reason"])
 
@@ -167,7 +164,7 @@ def test_memory_is_kept_in_files_that_only_their_owner_reads(desk: Desk, tmp_pat
     desk.boards.append(board)
     desk.power_on(board)
     desk.world.start()
-    wait_for(lambda: bool(desk.of("boot")))
+    until(lambda: bool(desk.of("boot")), PATIENCE_S)
     board.power_off()
     board.close()
     files = sorted(tmp_path.iterdir())

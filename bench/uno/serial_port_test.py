@@ -9,9 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -26,6 +25,7 @@ from bench.uno.serial_port import (
     UnoPort,
     check_port,
 )
+from bench.world.patience import until
 
 PATIENCE_S = 60
 HOLD = """
@@ -34,13 +34,6 @@ os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
 print("held", flush=True)
 time.sleep(600)
 """
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "waited in vain"
-        time.sleep(0.01)
 
 
 class FarEnd:
@@ -169,7 +162,7 @@ def test_silence_is_told_with_what_was_said(far_end: FarEnd) -> None:
         with pytest.raises(BoardSilentError, match="for a line like 'uno '; it said nothing"):
             port.expect("uno ", 0.05)
         far_end.say("hello\nworld\n")
-        wait_for(lambda: len(port.log) == 2)
+        until(lambda: len(port.log) == 2, PATIENCE_S)
         with pytest.raises(BoardSilentError, match="it said 'hello', 'world'; see that the board has power"):
             port.expect("uno ", 0.05)
 
@@ -208,7 +201,7 @@ def test_a_board_that_is_taken_away_is_noticed_on_every_kind_of_port(desk: Desk,
     board = desk.running()
     url = board.port if kind == "pty" else board.serve("rfc2217" if kind == "rfc2217" else "socket")
     with UnoPort(url) as port:
-        wait_for(lambda: board.dtr)
+        until(lambda: board.dtr, PATIENCE_S)
         board.close()
         with pytest.raises(PortLostError):
             port.expect("never", PATIENCE_S)

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -36,8 +37,12 @@ def heard(event: threading.Event) -> bool:
 def test_appointments_are_kept_in_order_and_never_early(world: PacedWorld) -> None:
     kept: list[tuple[int, int]] = []
     done = threading.Event()
+
+    def keep(due_ns: int) -> None:
+        kept.append((due_ns, world.now_ns))
+
     for due_ns in (0, 3 * NS_PER_MS, NS_PER_MS, 1_500_000):
-        world.simulation.at(due_ns, "x", lambda due_ns=due_ns: kept.append((due_ns, world.now_ns)))  # type: ignore[misc]  # bound now
+        world.simulation.at(due_ns, "x", partial(keep, due_ns))
     world.simulation.at(4 * NS_PER_MS, "x", done.set)
     world.start()
     assert heard(done)
@@ -60,7 +65,7 @@ def test_the_order_is_that_of_virtual_time(plan: list[tuple[int, str]]) -> None:
                 simulation.at(simulation.now_ns + 100_000, source, lambda: act(source, again=False))
 
         for due_ns, source in plan:
-            simulation.at(due_ns, source, lambda source=source: act(source, again=True))  # type: ignore[misc]  # bound now
+            simulation.at(due_ns, source, partial(act, source, again=True))
         if paced:
             over = threading.Event()
             simulation.at(9 * NS_PER_MS, "end", over.set)
@@ -131,7 +136,7 @@ def test_a_ready_that_detaches_another_is_obeyed_at_once(world: PacedWorld) -> N
             world.detach(reader)
 
     for index, (reader, writer) in enumerate(pipes):
-        world.attach(reader, lambda index=index: take(index))  # type: ignore[misc]  # bound now
+        world.attach(reader, partial(take, index))
         os.write(writer, b"x")
     world.start()
     world.call(lambda: None)

@@ -23,6 +23,7 @@ from ledger.gateway.sx1278_test import RegisterChip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from random import Random
 
 
 class CountingChip:
@@ -152,7 +153,7 @@ def test_a_sound_packet_that_means_nothing_is_counted(packet: bytes) -> None:
     st.randoms(use_true_random=False),
 )
 def test_over_a_bad_line_each_transfer_is_carried_out_exactly_once(
-    transfers: list[bytes], fates: list[str], randomness: object
+    transfers: list[bytes], fates: list[str], randomness: Random
 ) -> None:
     """As long as the host repeats what was not answered, and the line passes something in the end."""
     fate = iter(fates)
@@ -165,9 +166,9 @@ def test_over_a_bad_line_each_transfer_is_carried_out_exactly_once(
             case "lose":
                 return b""
             case "spoil":
-                spoilt[randomness.randrange(len(data))] ^= 1 << randomness.randrange(8)  # type: ignore[attr-defined]
+                spoilt[randomness.randrange(len(data))] ^= 1 << randomness.randrange(8)
             case "zero":
-                spoilt.insert(randomness.randrange(len(data)), 0)  # type: ignore[attr-defined]
+                spoilt.insert(randomness.randrange(len(data)), 0)
             case "double":
                 return data + data
         return bytes(spoilt)

@@ -26,7 +26,7 @@ from ledger.service.process_pair import ProcessPair, readings, until
 from ledger.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 REPEAT_AFTER_S = 0.5
@@ -221,9 +221,9 @@ def test_a_server_whose_port_is_taken_says_so(pair: ProcessPair) -> None:
 )
 @pytest.mark.parametrize("command", ["gateway", "check"])
 def test_what_keeps_it_from_starting_is_one_sentence(
-    pair: ProcessPair, spoil: object, sentence: str, command: str
+    pair: ProcessPair, spoil: Callable[[Path], object], sentence: str, command: str
 ) -> None:
-    spoil(pair.folder)  # type: ignore[operator]
+    spoil(pair.folder)
     # In this process, since starting another one takes longer than the rest.
     result = CliRunner().invoke(app, [command, "--config", str(pair.gateway.config)])
     assert result.exit_code == 1

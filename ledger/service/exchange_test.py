@@ -17,6 +17,7 @@ from ledger.messages import FromPeer, NodeMessage, PeerDown, PeerUp
 from ledger.service import exchange as exchange_module
 from ledger.service.config import AdmittedPeer, CalledPeer, HostPort
 from ledger.service.exchange import Exchange, ExchangeError, Timing, _address_of
+from ledger.service.process_pair import until
 from ledger.service.proxy import Proxy
 from ledger.sync import MAX_MESSAGE_BYTES
 
@@ -114,7 +115,7 @@ def test_a_stranger_is_refused_and_counted(claimed: str, admitted: str | None) -
     with running(serving):
         calling = caller(claimed, here, serving.port)
         with running(calling):
-            _until(lambda: serving.counts["strangers"] >= 2)
+            until(lambda: serving.counts["strangers"] >= 2)
     assert there.messages == here.messages == []
 
 
@@ -128,7 +129,7 @@ def test_a_known_name_from_another_address_is_a_stranger() -> None:
         timing=QUICK,
     )
     with running(serving), running(caller("east", here, serving.port)):
-        _until(lambda: serving.counts["strangers"] >= 1)
+        until(lambda: serving.counts["strangers"] >= 1)
     assert there.messages == here.messages == []
 
 
@@ -140,7 +141,7 @@ def test_a_second_connection_of_a_peer_replaces_the_first() -> None:
         with running(caller("east", second, serving.port)):
             second.wait_for_message(PeerUp("server"))
             first.wait_for_message(PeerDown("server"))
-            _until(lambda: serving.counts["replaced"] >= 1)
+            until(lambda: serving.counts["replaced"] >= 1)
     assert there.messages[:3] == [PeerUp("east"), PeerDown("east"), PeerUp("east")]
 
 
@@ -228,7 +229,7 @@ def test_what_waits_for_a_peer_is_bounded_and_the_oldest_go() -> None:
             count = 400
             for number in range(count):
                 calling.send("server", number.to_bytes(2, "big") * (MAX_MESSAGE_BYTES // 2))
-            _until(lambda: calling.counts["dropped"] > count // 2)
+            until(lambda: calling.counts["dropped"] > count // 2)
             arrived = [m for m in there.messages if isinstance(m, FromPeer)]
             assert len(arrived) <= exchange_module.MAX_UNTAKEN
     assert calling.counts["dropped"] <= count
@@ -239,7 +240,7 @@ def test_without_a_link_messages_are_dropped_and_counted() -> None:
     with running(calling):
         calling.send("server", b"x")
         calling.send("nobody", b"x")
-        _until(lambda: calling.counts["dropped"] == 2)
+        until(lambda: calling.counts["dropped"] == 2)
 
 
 def test_a_port_in_use_is_named() -> None:
@@ -266,12 +267,3 @@ def test_grpcs_names_of_connections(peer: str, address: str) -> None:
     assert _address_of(peer) == ipaddress.ip_address(address)
     assert _address_of("unix:/run/x") is None
     assert _address_of("") is None
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(int(DEADLINE_S / 0.02)):
-        if condition():
-            return
-        waiting.wait(0.02)
-    raise AssertionError("it did not come to that")

@@ -146,7 +146,7 @@ class _Server:
                 elif key.data == "listener":
                     self._accept()
                 else:
-                    self._serve(key.fileobj)  # type: ignore[arg-type]
+                    self._serve(key.data)
 
     def _obey(self) -> bool:
         line = os.read(sys.stdin.fileno(), 4096).decode()
@@ -166,7 +166,7 @@ class _Server:
         peer, _ = self._listener.accept()
         try:
             if greet(peer, self._file.length):
-                self._ready.register(peer, selectors.EVENT_READ, "requests")
+                self._ready.register(peer, selectors.EVENT_READ, peer)
                 return
         except (EOFError, OSError, ProtocolError):
             pass

@@ -104,7 +104,7 @@ def test_what_is_under_way_on_an_unlimited_line_is_bounded() -> None:
     assert path.judge(1_000, 0, waiting_octets=1_001).fate is Fate.OVERRUN
 
 
-@pytest.mark.parametrize("wrong", [{"rate_bps": 0}, {"rate_bps": -1}, {"queue_octets": 0}])
-def test_a_line_without_rate_or_queue_is_refused(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize(("rate_bps", "queue_octets"), [(0, 1), (-1, 1), (1, 0)])
+def test_a_line_without_rate_or_queue_is_refused(rate_bps: int, queue_octets: int) -> None:
     with pytest.raises(ValueError, match="must be positive"):
-        PathPlan(**wrong)  # type: ignore[arg-type]
+        PathPlan(rate_bps=rate_bps, queue_octets=queue_octets)

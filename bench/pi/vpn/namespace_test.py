@@ -3,8 +3,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from bench.pi.vpn.namespace import (
     remove_left_overs,
 )
 from bench.rig.infrastructure import InfrastructureError
+from bench.world.patience import until
 
 PATIENCE_S = 30
 
@@ -61,7 +60,7 @@ def test_an_owner_is_told_from_a_later_process_of_the_same_id() -> None:
         assert other.lives
         assert child.stdin is not None
         child.stdin.close()
-        _until(lambda: not other.lives)
+        until(lambda: not other.lives, PATIENCE_S)
         # Not reaped yet: a zombie owns nothing.
         assert Path(f"/proc/{child.pid}").exists()
 
@@ -98,7 +97,7 @@ def test_a_namespace_reaches_the_host_and_is_gone_afterwards(tmp_path: Path) -> 
         process = namespace.start([sys.executable, "-c", "input()"], tmp_path / "log")
         process.stop()
         sleeper = namespace.start(["sleep", "3600"], tmp_path / "log")
-        _until(lambda: sleeper.pid in namespace.pids())
+        until(lambda: sleeper.pid in namespace.pids(), PATIENCE_S)
     assert namespace.name not in _namespaces()
     assert namespace.host_address not in _host_addresses()
     assert sleeper.kill() < 0
@@ -147,7 +146,7 @@ def test_what_a_killed_owner_left_is_removed_at_the_next_start(tmp_path: Path) -
     with Namespace("server"):
         assert name not in _namespaces()
         assert not Path(f"/sys/class/net/{link}").exists()
-        _until(lambda: Owner.of(int(orphan)) is None)
+        until(lambda: Owner.of(int(orphan)) is None, PATIENCE_S)
     assert name not in remove_left_overs()
 
 
@@ -177,13 +176,6 @@ while orphan.pid not in namespace.pids():
 print(namespace.name, namespace.host_link, orphan.pid, flush=True)
 time.sleep(3600)
 """
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 def _namespaces() -> set[str]:

@@ -1,7 +1,8 @@
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -10,17 +11,11 @@ from bench.pi.vpn.impairment import Fate, PathPlan
 from bench.pi.vpn.message_test import KEY, OTHER, data, initiation, response
 from bench.pi.vpn.relay import Address, PathAccount, Relay, RelayPlan
 from bench.rig.infrastructure import InfrastructureError
+from bench.world.patience import until
 from bench.world.streams import Stream
 
 NS_PER_S = 1_000_000_000
 PATIENCE_S = 30
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
 
 
 def _socket() -> socket.socket:
@@ -67,11 +62,15 @@ class Between:
     def shake_hands(self) -> Address:
         """Introduce the ends to each other; return where the responder sees the initiator."""
         self.send_up(initiation(KEY))
+        seen: Address
         datagram, seen = self.responder.recvfrom(2048)
         assert datagram == initiation(KEY)
         self.responder.sendto(response(b"resp", b"init"), seen)
         assert self.initiator.recv(2048) == response(b"resp", b"init")
-        return seen  # type: ignore[no-any-return]
+        return seen
+
+    def has_received(self, datagrams: int) -> bool:
+        return self.relay.account().up.received == datagrams
 
     def settled(self, up: int = 0, down: int = 0) -> bool:
         account = self.relay.account()
@@ -121,12 +120,12 @@ def test_strangers_are_dropped_and_counted(stack: ExitStack) -> None:
     noise = [b"", b"hello", initiation(OTHER), data(b"resp"), response(b"a   ", b"b   "), bytes(65_507)]
     for datagram in noise:
         between.send_up(datagram, stranger)
-    _until(lambda: between.relay.account().up.strangers == len(noise))
+    until(lambda: between.relay.account().up.strangers == len(noise), PATIENCE_S)
     seen = between.shake_hands()
     between.send_up(data(b"nope"), stranger)
     stranger.sendto(data(b"init"), seen)
-    _until(lambda: between.relay.account().up.strangers == len(noise) + 1)
-    _until(lambda: between.relay.account().down.strangers == 1)
+    until(lambda: between.relay.account().up.strangers == len(noise) + 1, PATIENCE_S)
+    until(lambda: between.relay.account().down.strangers == 1, PATIENCE_S)
     between.send_up(data(b"resp", 64))
     assert between.responder.recv(2048) == data(b"resp", 64)
     assert _waiting(between.responder) == _waiting(between.initiator) == _waiting(stranger) == []
@@ -152,8 +151,8 @@ def _fates(stack: ExitStack, seed: int, count: int) -> tuple[list[Fate], list[by
     between.send_up(initiation(KEY))
     for number in range(count):
         between.send_up(number.to_bytes(4, "big"))
-        _until(lambda expected=number + 2: between.relay.account().up.received == expected)  # type: ignore[misc]
-    _until(between.settled)
+        until(partial(between.has_received, number + 2), PATIENCE_S)
+    until(between.settled, PATIENCE_S)
     account = between.relay.account()
     assert _is_whole(account.up)
     up, down = between.relay.log()
@@ -194,7 +193,7 @@ def test_an_outage_of_the_plan_is_felt_in_what_is_sent_during_it_and_only_then(s
     between = Between(stack, RelayPlan(up=way), zero_ns=now - hour_ns - 60 * NS_PER_S)
     for _ in range(5):
         between.send_up(initiation(KEY))
-    _until(lambda: between.settled(up=5))
+    until(lambda: between.settled(up=5), PATIENCE_S)
     account = between.relay.account()
     assert account.up.cut == 5
     assert account.up.outage_hits == (0, 5)
@@ -211,14 +210,14 @@ def test_a_cut_on_demand_takes_what_is_under_way_and_lasts_until_mended(stack: E
     _, seen = between.responder.recvfrom(2048)
     for _ in range(3):
         between.responder.sendto(data(b"init"), seen)
-    _until(lambda: between.relay.account().down.under_way == 3)
+    until(lambda: between.relay.account().down.under_way == 3, PATIENCE_S)
     between.relay.cut()
     between.relay.cut()
     assert between.relay.is_cut
     assert between.relay.account().down.cut == 3
     for _ in range(4):
         between.send_up(data(b"resp"))
-    _until(lambda: between.relay.account().up.cut == 4)
+    until(lambda: between.relay.account().up.cut == 4, PATIENCE_S)
     between.relay.mend()
     assert not between.relay.is_cut
     between.send_up(data(b"resp"))
@@ -239,7 +238,7 @@ def test_a_slow_line_overruns_what_its_queue_cannot_hold(stack: ExitStack) -> No
     between.send_up(initiation(KEY))
     for _ in range(60):
         between.send_up(bytes(1000))
-    _until(lambda: between.settled(up=61))
+    until(lambda: between.settled(up=61), PATIENCE_S)
     account = between.relay.account().up
     assert account.overrun > 0
     assert account.passed >= 10
@@ -254,7 +253,7 @@ def test_closing_accounts_for_what_is_under_way_and_frees_the_port(stack: ExitSt
     between = Between(stack, RelayPlan(up=PathPlan(UplinkPlan(3600 * NS_PER_S))))
     for _ in range(3):
         between.send_up(initiation(KEY))
-    _until(lambda: between.relay.account().up.under_way == 3)
+    until(lambda: between.relay.account().up.under_way == 3, PATIENCE_S)
     endpoint = between.relay.endpoint
     between.relay.close()
     between.relay.close()
@@ -289,5 +288,5 @@ def test_a_responder_that_is_not_there_does_not_end_the_relay(stack: ExitStack) 
     between.responder.close()
     for _ in range(5):
         between.send_up(initiation(KEY))
-    _until(lambda: between.settled(up=5))
+    until(lambda: between.settled(up=5), PATIENCE_S)
     assert between.relay.account().up.passed == 5

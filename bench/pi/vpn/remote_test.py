@@ -14,11 +14,13 @@ from bench.pi.ssh import SshSeat
 from bench.pi.vpn.hub import QEMU_HOST, SERVER_ADDRESS, Hub
 from bench.pi.vpn.relay import RelayPlan
 from bench.pi.vpn.remote import CONFIGURATION_FILE, NAME, RemoteTunnel
-from bench.pi.vpn.wireguard_test import needs_wireguard, until
+from bench.pi.vpn.wireguard_test import needs_wireguard
 from bench.rig.infrastructure import InfrastructureError
+from bench.world.patience import until
 from bench.world.streams import Stream
 
 PATIENCE_S = 120
+ANSWER_S = 60
 
 pytestmark = [
     needs_wireguard,
@@ -82,7 +84,7 @@ def test_the_guests_kernel_talks_to_the_server_through_the_relay(
     assert seat.run(f"sudo stat -c '%a %U' {CONFIGURATION_FILE}").output.strip() == "600 root"
 
     with hub.namespace.start([sys.executable, "-c", _ECHO, SERVER_ADDRESS], tmp_path / "echo.log") as server:
-        until(lambda: server.last_words() == "ready")
+        until(lambda: server.last_words() == "ready", ANSWER_S)
         ask = f"timeout 100 bash -c '{_ASK.format(host=SERVER_ADDRESS)}'"
         assert seat.run(ask, timeout_s=PATIENCE_S).output.strip() == "hello"
         spoke.relay.cut()
@@ -90,10 +92,10 @@ def test_the_guests_kernel_talks_to_the_server_through_the_relay(
         # The answer comes only after mending: until then TCP tries again.
         later = f"({ask}) > /tmp/answer 2>&1 & echo started"
         assert seat.run(later).output.strip() == "started"
-        until(lambda: spoke.relay.account().up.cut > 1)
+        until(lambda: spoke.relay.account().up.cut > 1, ANSWER_S)
         assert spoke.relay.account().up.passed == passed
         spoke.relay.mend()
-        until(lambda: seat.run("cat /tmp/answer").output.strip() == "hello")
+        until(lambda: seat.run("cat /tmp/answer").output.strip() == "hello", ANSWER_S)
     (cut,) = spoke.relay.account().demand_cuts
     assert cut.datagrams > 1
 

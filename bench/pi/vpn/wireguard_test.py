@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from bench.pi.vpn.namespace import Namespace, left_overs, remove_left_overs
 from bench.pi.vpn.relay import RelayPlan
 from bench.pi.vpn.wireguard import Interface, Peer, Tunnel, parse_peers, peers_script, quick_text
 from bench.rig.infrastructure import InfrastructureError
+from bench.world.patience import until
 from bench.world.streams import Stream
 
 PATIENCE_S = 60
@@ -62,13 +63,6 @@ with socket.create_connection((sys.argv[1], 7000), timeout=300) as connection:
 """
 
 
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
-
-
 class Pair:
     """A server's end and a Pi's end in namespaces of this host, with a relay between them."""
 
@@ -91,7 +85,7 @@ class Pair:
         log = self.folder / "echo.log"
         command = [sys.executable, "-c", _ECHO_SERVER, SERVER_ADDRESS]
         with self.hub.namespace.start(command, log) as process:
-            until(lambda: process.last_words() == "ready")
+            until(lambda: process.last_words() == "ready", PATIENCE_S)
             yield process
 
     def talk(self, rounds: int) -> BoundProcess:
@@ -119,7 +113,7 @@ def test_tcp_passes_through_delay_jitter_and_loss(stack: ExitStack, tmp_path: Pa
     pair.tunnel.wait_for_handshake(pair.server_key, PATIENCE_S)
     pair.hub.wait_for_handshake("east", PATIENCE_S)
     with pair.echo(), pair.talk(60) as client:
-        until(lambda: not client.is_running)
+        until(lambda: not client.is_running, PATIENCE_S)
         assert client.exit_status == 0, client.last_words()
         assert _rounds(client) == 60
     account = pair.spoke.relay.account()
@@ -146,15 +140,15 @@ def test_a_cut_is_accounted_and_tcp_goes_on_after_mending(stack: ExitStack, tmp_
     relay = pair.spoke.relay
     pair.tunnel.wait_for_handshake(pair.server_key, PATIENCE_S)
     with pair.echo(), pair.talk(20_000) as client:
-        until(lambda: _rounds(client) > 10)
+        until(lambda: _rounds(client) > 10, PATIENCE_S)
         relay.cut()
         passed = relay.account().up.passed
-        until(lambda: relay.account().up.cut > 2)
+        until(lambda: relay.account().up.cut > 2, PATIENCE_S)
         assert relay.account().up.passed == passed
         assert client.is_running
         relay.mend()
         before = _rounds(client)
-        until(lambda: _rounds(client) > before + 10)
+        until(lambda: _rounds(client) > before + 10, PATIENCE_S)
         assert client.is_running
     (cut,) = relay.account().demand_cuts
     assert cut.datagrams == relay.account().up.cut + relay.account().down.cut > 2
@@ -166,7 +160,7 @@ def test_a_planned_outage_from_the_start_keeps_the_tunnel_down_until_its_end(
 ) -> None:
     hour_ns = 3_600_000 * NS_PER_MS
     pair = Pair(stack, tmp_path, RelayPlan(up=PathPlan(UplinkPlan(0, outages=((0, hour_ns),)))))
-    until(lambda: pair.spoke.relay.account().up.outage_hits[0] > 0)
+    until(lambda: pair.spoke.relay.account().up.outage_hits[0] > 0, PATIENCE_S)
     with pytest.raises(InfrastructureError) as caught:
         pair.tunnel.wait_for_handshake(pair.server_key, 0.2)
     assert caught.value.retry_helps
@@ -198,9 +192,9 @@ def test_two_rigs_at_once_do_not_meet(stack: ExitStack, tmp_path: Path) -> None:
     lost = Pair(stack, tmp_path / "lost", RelayPlan(up=lossy))
     good.tunnel.wait_for_handshake(good.server_key, PATIENCE_S)
     with good.echo(), good.talk(20) as client:
-        until(lambda: not client.is_running)
+        until(lambda: not client.is_running, PATIENCE_S)
         assert client.exit_status == 0
-    until(lambda: lost.spoke.relay.account().up.lost > 0)
+    until(lambda: lost.spoke.relay.account().up.lost > 0, PATIENCE_S)
     assert [status.latest_handshake_s for status in lost.tunnel.status()] == [0]
     assert lost.hub.status("east").received_octets == 0
     fates = {verdict.fate for verdict in lost.spoke.relay.log()[0]}
@@ -246,7 +240,7 @@ def test_nothing_stays_when_the_owner_is_killed(tmp_path: Path) -> None:
     finally:
         owner.kill()
         owner.communicate()
-    until(lambda: not any(_runs(int(pid)) for pid in pids))
+    until(lambda: not any(_runs(int(pid)) for pid in pids), PATIENCE_S)
     assert {server, pi} <= set(left_overs())
     assert {server, pi} <= set(remove_left_overs())
     assert not {server, pi} & set(os.listdir("/run/netns"))
@@ -285,7 +279,7 @@ def test_a_tunnel_process_that_ends_is_seen(stack: ExitStack, tmp_path: Path) ->
     assert pair.tunnel.is_running
     for pid in pair.pi.pids():
         os.kill(pid, signal.SIGKILL)
-    until(lambda: not pair.tunnel.is_running)
+    until(lambda: not pair.tunnel.is_running, PATIENCE_S)
     with pytest.raises(InfrastructureError, match="VPN of pi: wireguard-go has ended"):
         pair.tunnel.status()
 
@@ -319,7 +313,7 @@ def test_a_port_in_use_is_told(stack: ExitStack, tmp_path: Path) -> None:
         "taken.bind(('0.0.0.0', 51820)); print('ready', flush=True); time.sleep(3600)"
     )
     process = stack.enter_context(namespace.start([sys.executable, "-c", taker], tmp_path / "taker.log"))
-    until(lambda: process.last_words() == "ready")
+    until(lambda: process.last_words() == "ready", PATIENCE_S)
     with pytest.raises(InfrastructureError, match=r"VPN of server: port 51820 or address .* is in use in"):
         Tunnel(namespace, Interface(make_private_key(), "198.19.0.1/32", (), 51820), tmp_path / "log")
 
