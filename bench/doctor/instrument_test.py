@@ -8,11 +8,11 @@ import pytest
 from bench.doctor.finding import State
 from bench.doctor.inquiry import ask as ask_all
 from bench.doctor.instrument import instrument_inquiries
-from bench.instruments.rack import AttenuatorPlan, PowerMeterPlan, RackPlan, SupplyPlan
 from bench.instruments.scpi.channel import SupplyChannel
 from bench.instruments.scpi.power_meter import PowerMeterInstrument
 from bench.instruments.scpi.server import ScpiServer
 from bench.instruments.scpi.supply import DP832, SupplyInstrument
+from bench.rig.instruments import Attenuator, Instruments, PowerMeter, Supply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,30 +29,37 @@ def resources() -> Iterator[dict[str, str]]:
         yield {"supply": server.resource_of(supply), "meter": server.resource_of(meter)}
 
 
-def ask(plan: RackPlan) -> list[Finding]:
-    return ask_all(instrument_inquiries(plan))
+def ask(tables: Instruments) -> list[Finding]:
+    return ask_all(instrument_inquiries(tables))
 
 
-def supply_at(resource: str, channel: int = 1, identity: str = "") -> SupplyPlan:
-    return SupplyPlan("real", 5000, 500, channel=channel, resource=resource, identity=identity)
+def supply_at(resource: str, channel: int = 1, identity: str = "") -> Supply:
+    return Supply(
+        kind="real",
+        voltage_mv=5000,
+        current_limit_ma=500,
+        channel=channel,
+        resource=resource,
+        identity=identity,
+    )
 
 
 def test_every_instrument_says_who_it_is_once(resources: dict[str, str]) -> None:
-    plan = RackPlan(
-        (supply_at(resources["supply"]), supply_at(resources["supply"], channel=2)),
-        PowerMeterPlan("real", resource=resources["meter"]),
+    tables = Instruments(
+        supply=(supply_at(resources["supply"]), supply_at(resources["supply"], channel=2)),
+        power_meter=PowerMeter(kind="real", resource=resources["meter"]),
     )
-    supply, meter = ask(plan)
+    supply, meter = ask(tables)
     assert (supply.state, meter.state) == (State.PRESENT, State.PRESENT)
     assert supply.found.startswith(f"{resources['supply']} is '")
     assert supply.found != meter.found
 
 
 def test_another_instrument_than_the_rig_file_says(resources: dict[str, str]) -> None:
-    [wrong] = ask(RackPlan((supply_at(resources["meter"]),)))
+    [wrong] = ask(Instruments(supply=(supply_at(resources["meter"]),)))
     assert wrong.state is State.MISSING
     assert "expected a power supply" in wrong.found
-    [other] = ask(RackPlan((supply_at(resources["supply"], identity="ACME 9000"),)))
+    [other] = ask(Instruments(supply=(supply_at(resources["supply"], identity="ACME 9000"),)))
     assert "expected an instrument that tells 'ACME 9000'" in other.found
 
 
@@ -60,9 +67,9 @@ def test_a_dead_port_and_what_is_no_resource() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     dead, odd = ask(
-        RackPlan(
-            (supply_at(f"TCPIP::127.0.0.1::{port}::SOCKET"),),
-            attenuators=(AttenuatorPlan("real", "east", resource="the grey box"),),
+        Instruments(
+            supply=(supply_at(f"TCPIP::127.0.0.1::{port}::SOCKET"),),
+            attenuator=(Attenuator(kind="real", branch="east", resource="the grey box"),),
         )
     )
     assert (dead.state, dead.subject) == (State.MISSING, "instruments.supply")
@@ -73,9 +80,9 @@ def test_a_dead_port_and_what_is_no_resource() -> None:
 
 
 def test_emulated_instruments_need_no_look() -> None:
-    plan = RackPlan(
-        (SupplyPlan("emulated", 5000, 500),),
-        PowerMeterPlan("emulated"),
-        (AttenuatorPlan("emulated", "east"),),
+    tables = Instruments(
+        supply=(Supply(kind="emulated", voltage_mv=5000, current_limit_ma=500),),
+        power_meter=PowerMeter(kind="emulated"),
+        attenuator=(Attenuator(kind="emulated", branch="east"),),
     )
-    assert ask(plan) == []
+    assert ask(tables) == []

@@ -23,7 +23,6 @@ from bench.doctor.inquiry import Inquiry, ask
 from bench.doctor.instrument import instrument_inquiries
 from bench.doctor.network import UnreachableError, addresses_of
 from bench.doctor.serial_port import far_finding, is_far, near_finding
-from bench.instruments.rig_tables import rack_plan
 from bench.rig.loader import load_rig
 from bench.rig.problem import RigError
 
@@ -58,7 +57,7 @@ def inquiries_of(rig: Rig) -> list[Inquiry]:
     inquiries += _emulated_pis(rig.branches)
     for branch in rig.branches:
         inquiries += _real_pi(branch, vpn=rig.server.vpn != "none")
-    return inquiries + _server(rig.server) + instrument_inquiries(rack_plan(rig.instruments))
+    return inquiries + _server(rig.server) + instrument_inquiries(rig.instruments)
 
 
 def _names(branches: Sequence[Branch]) -> str:

@@ -18,11 +18,12 @@ from bench.instruments.load import (
     RadioPart,
     sx1278_current_ua,
 )
-from bench.instruments.rack import RackPlan, SupplyPlan, open_rack
+from bench.instruments.rack import open_rack
 from bench.radio.medium import Medium
 from bench.radio.propagation import FixedLinks
 from bench.radio.registers import Mode
 from bench.radio.sx1278 import Sx1278
+from bench.rig.instruments import Instruments, Supply
 from bench.uno.clock import UnoClock
 from bench.uno.emulated import EmulatedBoard
 from bench.world.paced import PacedWorld
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from bench.instruments.conftest import Eventually
 
 UNO = "east/uno-1"
-SUPPLY = RackPlan((SupplyPlan("emulated", 5_000, 500, (UNO,)),))
+SUPPLY = Instruments(supply=(Supply(kind="emulated", voltage_mv=5_000, current_limit_ma=500, feeds=(UNO,)),))
 _OFF = CoreUsage(0, 0, 0)
 BUSY_LOOP = bytes.fromhex("ffcf")
 """rjmp .-2: a chip that is always awake."""

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import socket
 import threading
-import time
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bench.instruments.scpi.server import ScpiServer
+from bench.instruments.scpi.supply import SupplyInstrument
+from bench.world.patience import until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bench.instruments.scpi.instrument import ScpiInstrument
 
 Reply = Callable[[str], bytes | None]
@@ -72,14 +79,7 @@ Eventually = Callable[[Callable[[], bool]], None]
 @pytest.fixture(scope="session")
 def eventually() -> Eventually:
     """Waits until something has come true; fails when it has not after a long time."""
-
-    def wait(condition: Callable[[], bool]) -> None:
-        give_up_s = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < give_up_s, "it did not come true"
-            time.sleep(0.002)
-
-    return wait
+    return partial(until, patience_s=60)
 
 
 @pytest.fixture
@@ -105,3 +105,34 @@ def served() -> Iterator[Callable[[ScpiInstrument], str]]:
             return servers.enter_context(ScpiServer([instrument])).resource_of(instrument)
 
         yield serve
+
+
+@pytest.fixture
+def serial_supply(tmp_path: Path) -> Iterator[Path]:
+    """A supply's model behind a serial port, which a pseudo-terminal stands for."""
+    near, far = pty.openpty()
+    tty.setraw(near)
+    tty.setraw(far)
+    port = tmp_path / "ttySUPPLY"
+    port.symlink_to(os.ttyname(far))
+    instrument = SupplyInstrument([])
+
+    def serve() -> None:
+        received = b""
+        while True:
+            received += os.read(near, 100)
+            *lines, received = received.split(b"\n")
+            for line in lines:
+                if line == b"QUIT":
+                    return
+                answer = instrument.handle(line.decode(), 0)
+                if answer is not None:
+                    os.write(near, answer.encode() + b"\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield port
+    os.write(far, b"QUIT\n")
+    thread.join()
+    os.close(near)
+    os.close(far)

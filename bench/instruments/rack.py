@@ -24,6 +24,7 @@ from bench.instruments.scpi.supply import DP832, SupplyInstrument
 from bench.instruments.supply import ScpiSupply, identify_supply
 from bench.instruments.visa import InstrumentError, VisaLink
 from bench.rig.closable import Closable
+from bench.rig.instruments import PowerMeter as PowerMeterTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
     from bench.instruments.scpi.instrument import ScpiInstrument
     from bench.instruments.supply import PowerSupply
     from bench.instruments.visa import Retry
-
-Kind = Literal["emulated", "real"]
+    from bench.rig.instruments import Instrument, Instruments
 
 SUPPLY: Final = "instruments.supply"
 POWER_METER: Final = "instruments.power_meter"
@@ -48,65 +48,11 @@ class RackError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class SupplyPlan:
-    """One output of a supply: where it is, what it is set to, and the seats it feeds ("east/uno-1").
-
-    Of real instruments `resource` is any VISA resource, `identity` a text that *IDN? has to tell in place of
-    the models the driver knows, and `baud_rate` that of a serial one (None: 9600, as VISA has it).
-    """
-
-    kind: Kind
-    voltage_mv: int
-    current_limit_ma: int
-    feeds: tuple[str, ...] = ()
-    channel: int = 1
-    resource: str = ""
-    identity: str = ""
-    baud_rate: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PowerMeterPlan:
-    """A power meter: its element when it is real, the supply's output it sits behind when it is emulated."""
-
-    kind: Kind
-    channel: int = 1
-    resource: str = ""
-    identity: str = ""
-    baud_rate: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AttenuatorPlan:
-    """A step attenuator in the radio path of a branch, and what it is set to at first."""
-
-    kind: Kind
-    branch: str
-    attenuation_cdb: int = 0
-    resource: str = ""
-    identity: str = ""
-    baud_rate: int | None = None
-    dialect: str = "scpi"
-
-
-InstrumentPlan = SupplyPlan | PowerMeterPlan | AttenuatorPlan
-
-
-@dataclass(frozen=True, slots=True)
-class RackPlan:
-    """All instruments of a rig. Outputs of one real supply name the same resource."""
-
-    supplies: tuple[SupplyPlan, ...] = ()
-    power_meter: PowerMeterPlan | None = None
-    attenuators: tuple[AttenuatorPlan, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
     """An instrument that answered: for the report."""
 
     seat: str
-    kind: Kind
+    kind: Literal["emulated", "real"]
     resource: str
     identification: str
 
@@ -114,14 +60,14 @@ class Found:
 class Rack(Closable):
     """The open instruments. Made by `open_rack`; closing it leaves outputs and attenuations as they are."""
 
-    def __init__(self, plan: RackPlan, closing: ExitStack, power: PowerDelivery) -> None:
-        self._plan = plan
+    def __init__(self, tables: Instruments, closing: ExitStack, power: PowerDelivery) -> None:
+        self._tables = tables
         self._closing = closing
         self._power = power
         self._links: dict[str, VisaLink] = {}
         self._server: ScpiServer | None = None
         self.supplies: tuple[PowerSupply, ...] = ()
-        """The outputs, in the order of the plan."""
+        """The outputs, in the order of the rig file."""
         self.power_meter: PowerMeter | None = None
         """The power meter, where the rig has one."""
         self.attenuators: Mapping[str, StepAttenuator] = {}
@@ -131,10 +77,10 @@ class Rack(Closable):
 
     def supply_of(self, seat: str) -> PowerSupply:
         """The output that feeds a seat. Raises RackError when none does."""
-        for supply, plan in zip(self.supplies, self._plan.supplies, strict=True):
-            if seat in plan.feeds:
+        for supply, table in zip(self.supplies, self._tables.supply, strict=True):
+            if seat in table.feeds:
                 return supply
-        fed = ", ".join(seat for plan in self._plan.supplies for seat in plan.feeds) or "nothing"
+        fed = ", ".join(seat for table in self._tables.supply for seat in table.feeds) or "nothing"
         raise RackError(f"{SUPPLY}: no output feeds {seat}, only {fed}; add it to feeds")
 
     def is_powered(self, seat: str) -> bool:
@@ -157,28 +103,28 @@ class Rack(Closable):
         self._closing.close()
 
     def _open(self, loads: Mapping[str, Load], path_losses: Mapping[str, Callable[[int], None]]) -> None:
-        emulated = _Emulated.of(self._plan, loads, path_losses, self._power)
+        emulated = _Emulated.of(self._tables, loads, path_losses, self._power)
         server = self._server = self._closing.enter_context(ScpiServer(emulated.instruments))
         found = []
         supplies: list[PowerSupply] = []
-        for plan in self._plan.supplies:
-            link = self._link(SUPPLY, plan, server.resource_of(emulated.supply))
+        for table in self._tables.supply:
+            link = self._link(SUPPLY, table, server.resource_of(emulated.supply))
             if not link.identification:
-                identify_supply(link, plan.identity)
-            supply = ScpiSupply(link, plan.channel)
-            supply.set_voltage_mv(plan.voltage_mv)
-            supply.set_current_limit_ma(plan.current_limit_ma)
+                identify_supply(link, table.identity)
+            supply = ScpiSupply(link, table.channel)
+            supply.set_voltage_mv(table.voltage_mv)
+            supply.set_current_limit_ma(table.current_limit_ma)
             supplies.append(supply)
-            found.append(Found(SUPPLY, plan.kind, link.resource, link.identification))
+            found.append(Found(SUPPLY, table.kind, link.resource, link.identification))
         self.supplies = tuple(supplies)
-        if (meter := self._plan.power_meter) is not None:
+        if (meter := self._tables.power_meter) is not None:
             link = self._link(POWER_METER, meter, server.resource_of(emulated.meter))
             identify_power_meter(link, meter.identity)
             # The emulated meter has one lead; the output it sits behind was chosen with it.
             self.power_meter = ScpiPowerMeter(link, meter.channel if meter.kind == "real" else 1)
             found.append(Found(POWER_METER, meter.kind, link.resource, link.identification))
         attenuators = {}
-        for aerial in self._plan.attenuators:
+        for aerial in self._tables.attenuator:
             seat = f"{ATTENUATOR} of {aerial.branch}"
             model = emulated.attenuators.get(aerial.branch)
             link = self._link(seat, aerial, "" if model is None else server.resource_of(model))
@@ -189,16 +135,16 @@ class Rack(Closable):
         self.attenuators = attenuators
         self.found = tuple(dict.fromkeys(found))
 
-    def _link(self, seat: str, plan: InstrumentPlan, emulated: str) -> VisaLink:
+    def _link(self, seat: str, table: Instrument, emulated: str) -> VisaLink:
         """The link to an instrument: one for all outputs of a supply."""
-        resource = plan.resource or emulated
+        resource = table.resource or emulated
         if resource not in self._links:
-            self._links[resource] = self._closing.enter_context(_opened(seat, plan, resource))
+            self._links[resource] = self._closing.enter_context(_opened(seat, table, resource))
         return self._links[resource]
 
 
 def open_rack(
-    plan: RackPlan,
+    tables: Instruments,
     loads: Mapping[str, Load] | None = None,
     path_losses: Mapping[str, Callable[[int], None]] | None = None,
 ) -> Rack:
@@ -207,58 +153,47 @@ def open_rack(
 
     `loads` are the boards by seat that emulated supplies feed; their `power_changed` is called in order and
     off the instruments' thread, and may take its time. `path_losses` are told the attenuation in 0.01 dB by
-    branch. Raises RackError for a plan that does not fit these, InfrastructureError for an instrument that
+    branch. Raises RackError for tables that do not fit these, InfrastructureError for an instrument that
     cannot be used; nothing stays open then.
     """
-    check_plan(plan)
+    check_tables(tables)
     with ExitStack() as closing:
         # Closed last: what the instruments' thread has handed over is still delivered.
         power = closing.enter_context(PowerDelivery())
-        rack = Rack(plan, closing, power)
+        rack = Rack(tables, closing, power)
         rack._open(loads or {}, path_losses or {})
         rack._closing = closing.pop_all()
     return rack
 
 
-def check_plan(plan: RackPlan) -> None:
-    """Raises RackError for a plan that cannot be."""
-    tables: list[tuple[str, InstrumentPlan]] = [
-        *((SUPPLY, supply) for supply in plan.supplies),
-        *((ATTENUATOR, attenuator) for attenuator in plan.attenuators),
-    ]
-    if plan.power_meter is not None:
-        tables.append((POWER_METER, plan.power_meter))
-    for name, table in tables:
-        if table.kind == "real" and not table.resource:
-            raise RackError(f"{name}: a real one needs a resource, as TCPIP::192.0.2.7::5025::SOCKET")
-        if table.kind == "emulated" and table.resource:
-            raise RackError(f'{name}: an emulated one has no resource; remove it, or set kind = "real"')
-    outputs = [(supply.resource, supply.channel) for supply in plan.supplies]
+def check_tables(tables: Instruments) -> None:
+    """Raises RackError for what no rack can be, whatever the rig."""
+    outputs = [(supply.resource, supply.channel) for supply in tables.supply]
     for resource, channel in outputs:
         if outputs.count((resource, channel)) > 1:
             where = resource or "the emulated supply"
             raise RackError(f"{SUPPLY}: output {channel} of {where} stands twice; give each its channel")
         if not resource and not 1 <= channel <= len(DP832):
             raise RackError(f"{SUPPLY}: found channel = {channel}, the emulated one has 1 to {len(DP832)}")
-    fed = [seat for supply in plan.supplies for seat in supply.feeds]
+    fed = [seat for supply in tables.supply for seat in supply.feeds]
     for seat in fed:
         if fed.count(seat) > 1:
             raise RackError(f"{SUPPLY}: {seat} is fed twice; leave it in one of the feeds")
-    branches = [attenuator.branch for attenuator in plan.attenuators]
+    branches = [attenuator.branch for attenuator in tables.attenuator]
     for branch in branches:
         if branches.count(branch) > 1:
             raise RackError(f"{ATTENUATOR}: branch {branch} has two of them; leave one")
 
 
-def survey(plan: RackPlan) -> tuple[Found | InstrumentError, ...]:
+def survey(tables: Instruments) -> tuple[Found | InstrumentError, ...]:
     """Ask every real instrument who it is, and set nothing: what `bench doctor` tells."""
     told: dict[str, Found | InstrumentError] = {}
-    for supply in plan.supplies:
+    for supply in tables.supply:
         if supply.kind == "real" and supply.resource not in told:
             told[supply.resource] = _asked(SUPPLY, supply, identify_supply)
-    if plan.power_meter is not None and plan.power_meter.kind == "real":
-        told[plan.power_meter.resource] = _asked(POWER_METER, plan.power_meter, identify_power_meter)
-    for attenuator in plan.attenuators:
+    if tables.power_meter is not None and tables.power_meter.kind == "real":
+        told[tables.power_meter.resource] = _asked(POWER_METER, tables.power_meter, identify_power_meter)
+    for attenuator in tables.attenuator:
         if attenuator.kind == "real":
             seat = f"{ATTENUATOR} of {attenuator.branch}"
             identified = partial(open_attenuator, dialect=attenuator.dialect)
@@ -266,28 +201,28 @@ def survey(plan: RackPlan) -> tuple[Found | InstrumentError, ...]:
     return tuple(told.values())
 
 
-def _opened(seat: str, plan: InstrumentPlan, resource: str) -> VisaLink:
-    if isinstance(plan, PowerMeterPlan):
-        return VisaLink(seat, resource, baud_rate=plan.baud_rate, error_query=ERROR_QUERY)
-    return VisaLink(seat, resource, baud_rate=plan.baud_rate)
+def _opened(seat: str, table: Instrument, resource: str) -> VisaLink:
+    if isinstance(table, PowerMeterTable):
+        return VisaLink(seat, resource, baud_rate=table.baud_rate, error_query=ERROR_QUERY)
+    return VisaLink(seat, resource, baud_rate=table.baud_rate)
 
 
 def _asked(
     seat: str,
-    plan: InstrumentPlan,
+    table: Instrument,
     identified: Callable[[VisaLink, str], object],
 ) -> Found | InstrumentError:
     try:
-        with _opened(seat, plan, plan.resource) as link:
-            identified(link, plan.identity)
-            return Found(seat, plan.kind, plan.resource, link.identification)
+        with _opened(seat, table, table.resource) as link:
+            identified(link, table.identity)
+            return Found(seat, table.kind, table.resource, link.identification)
     except InstrumentError as error:
         return error
 
 
 @dataclass(frozen=True, slots=True)
 class _Emulated:
-    """The models that a plan asks for."""
+    """The models that the tables ask for."""
 
     supply: SupplyInstrument
     meter: PowerMeterInstrument
@@ -296,12 +231,12 @@ class _Emulated:
     @classmethod
     def of(
         cls,
-        plan: RackPlan,
+        tables: Instruments,
         loads: Mapping[str, Load],
         path_losses: Mapping[str, Callable[[int], None]],
         power: PowerDelivery,
     ) -> _Emulated:
-        fed = {supply.channel: supply.feeds for supply in plan.supplies if supply.kind == "emulated"}
+        fed = {supply.channel: supply.feeds for supply in tables.supply if supply.kind == "emulated"}
         for seat in (seat for feeds in fed.values() for seat in feeds):
             if seat not in loads:
                 known = ", ".join(sorted(loads)) or "none"
@@ -312,14 +247,14 @@ class _Emulated:
             SupplyChannel([loads[seat] for seat in fed.get(number, ())], power.put)
             for number in range(1, len(DP832) + 1)
         ]
-        meter = plan.power_meter
+        meter = tables.power_meter
         behind = meter.channel if meter is not None and meter.kind == "emulated" else 1
         if not 1 <= behind <= len(channels):
             raise RackError(
                 f"{POWER_METER}: found channel = {behind}, the emulated supply has 1 to {len(DP832)}"
             )
         attenuators = {}
-        for table in plan.attenuators:
+        for table in tables.attenuator:
             if table.kind == "emulated":
                 if table.branch not in path_losses:
                     known = ", ".join(sorted(path_losses)) or "none"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import termios
 import threading
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,9 @@ from bench.instruments.rack import (
     ATTENUATOR,
     POWER_METER,
     SUPPLY,
-    AttenuatorPlan,
     Found,
-    PowerMeterPlan,
     Rack,
     RackError,
-    RackPlan,
-    SupplyPlan,
     open_rack,
     survey,
 )
@@ -38,21 +34,31 @@ from bench.instruments.visa import (
     InstrumentUnreachableError,
     WrongInstrumentError,
 )
+from bench.rig.instruments import Attenuator, Instruments, PowerMeter, Supply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from bench.instruments.conftest import Eventually, OddInstrument, Reply
     from bench.instruments.scpi.instrument import ScpiInstrument
     from bench.instruments.supply import PowerSupply
 
-UNO = SupplyPlan("emulated", 5_000, 500, feeds=("east/uno-1",))
-PI = SupplyPlan("emulated", 5_100, 2_500, feeds=("east/pi",), channel=2)
-PLAN = RackPlan(
-    (UNO, PI),
-    PowerMeterPlan("emulated", channel=2),
-    (AttenuatorPlan("emulated", "east", attenuation_cdb=1_000),),
+UNO = Supply(kind="emulated", voltage_mv=5_000, current_limit_ma=500, feeds=("east/uno-1",))
+PI = Supply(kind="emulated", voltage_mv=5_100, current_limit_ma=2_500, feeds=("east/pi",), channel=2)
+TABLES = Instruments(
+    supply=(UNO, PI),
+    power_meter=PowerMeter(kind="emulated", channel=2),
+    attenuator=(Attenuator(kind="emulated", branch="east", attenuation_db=10.0),),
 )
+
+
+def supplies(*tables: Supply) -> Instruments:
+    return Instruments(supply=tables)
+
+
+def changed(supply: Supply, **fields: object) -> Supply:
+    return Supply.model_validate({**dict(supply), **fields})
 
 
 class Boards:
@@ -69,8 +75,8 @@ class Boards:
     def _load(self, name: str, part: SteppedCurrent | PiPart, brown_out_mv: int) -> Load:
         return Load(name, part, brown_out_mv, lambda powered: self.acts.append((name, powered)))
 
-    def open(self, plan: RackPlan = PLAN) -> Rack:
-        return open_rack(plan, self.loads, {"east": self.attenuations_cdb.append})
+    def open(self, tables: Instruments = TABLES) -> Rack:
+        return open_rack(tables, self.loads, {"east": self.attenuations_cdb.append})
 
 
 @pytest.fixture
@@ -117,7 +123,7 @@ def test_switching_an_output_off_cuts_what_it_feeds_and_nothing_else(
 
 
 def test_a_brown_out_takes_the_pi_first_and_then_the_uno(boards: Boards, eventually: Eventually) -> None:
-    together = RackPlan((replace(UNO, feeds=("east/uno-1", "east/pi"), current_limit_ma=2_000),))
+    together = supplies(changed(UNO, feeds=("east/uno-1", "east/pi"), current_limit_ma=2_000))
     with boards.open(together) as rack:
         (supply,) = rack.supplies
         supply.output(True)
@@ -164,7 +170,7 @@ def test_a_slow_board_holds_up_neither_instruments_nor_its_order(eventually: Eve
         acts.append(powered)
 
     loads = {"east/uno-1": Load("east/uno-1", SteppedCurrent(1_000), UNO_BROWN_OUT_MV, switch)}
-    with open_rack(RackPlan((UNO,)), loads) as rack:
+    with open_rack(supplies(UNO), loads) as rack:
         (supply,) = rack.supplies
         for on, voltage_mv in ((True, 5_000), (False, 0), (True, 5_000)):
             supply.output(on)
@@ -183,7 +189,7 @@ def test_a_board_that_cannot_be_switched_is_told_and_stops_nothing(eventually: E
         "east/uno-1": Load("east/uno-1", SteppedCurrent(1_000), UNO_BROWN_OUT_MV, fail),
         "east/pi": Load("east/pi", SteppedCurrent(1_000), PI_BROWN_OUT_MV, acts.append),
     }
-    with open_rack(RackPlan((replace(UNO, feeds=("east/uno-1", "east/pi")),)), loads) as rack:
+    with open_rack(supplies(changed(UNO, feeds=("east/uno-1", "east/pi"))), loads) as rack:
         rack.supplies[0].output(True)
         eventually(lambda: acts == [True])
         assert not rack.is_powered("east/uno-1")
@@ -192,25 +198,40 @@ def test_a_board_that_cannot_be_switched_is_told_and_stops_nothing(eventually: E
 
 def test_a_real_instrument_is_any_visa_resource(served: Callable[[ScpiInstrument], str]) -> None:
     resource = served(SupplyInstrument([]))
-    plan = RackPlan(
-        (
-            SupplyPlan("real", 5_000, 500, ("east/uno-1",), resource=resource),
-            SupplyPlan("real", 5_100, 2_500, ("east/pi",), channel=2, resource=resource),
-        )
+    tables = supplies(
+        changed(UNO, kind="real", resource=resource), changed(PI, kind="real", resource=resource)
     )
-    with open_rack(plan) as rack:
+    with open_rack(tables) as rack:
         assert rack.found == (Found(SUPPLY, "real", resource, "DAG-BENCH,SUPPLY-MODEL,0,1"),)
         rack.supply_of("east/pi").output(True)
         assert (rack.supply_of("east/pi").is_on(), rack.supply_of("east/uno-1").is_on()) == (True, False)
 
 
+def test_a_serial_instrument_is_spoken_to_at_the_speed_that_the_rig_file_gives(serial_supply: Path) -> None:
+    supply = {
+        "kind": "real",
+        "resource": f"ASRL{serial_supply}::INSTR",
+        "baud_rate": 115_200,
+        "voltage_mv": 5_000,
+        "current_limit_ma": 500,
+    }
+    with (
+        open_rack(Instruments.model_validate({"supply": [supply]})) as rack,
+        serial_supply.open("rb") as port,
+    ):
+        assert rack.supplies[0].voltage_mv() == 5_000
+        assert termios.tcgetattr(port)[4:6] == [termios.B115200] * 2
+
+
 def test_nothing_stays_open_when_one_cannot_be_opened(boards: Boards) -> None:
     before = set(threading.enumerate())
-    wrong = replace(PLAN, power_meter=PowerMeterPlan("real", resource="TCPIP::127.0.0.1::1::SOCKET"))
+    wrong = TABLES.model_copy(
+        update={"power_meter": PowerMeter(kind="real", resource="TCPIP::127.0.0.1::1::SOCKET")}
+    )
     with pytest.raises(InstrumentUnreachableError, match=r"instruments.power_meter: .*nothing listens there"):
         boards.open(wrong)
-    with pytest.raises(InstrumentRangeError, match="99999 mV"):
-        boards.open(RackPlan((replace(UNO, voltage_mv=99_999),)))
+    with pytest.raises(InstrumentRangeError, match="59999 mV"):
+        boards.open(supplies(changed(UNO, voltage_mv=59_999)))
     assert set(threading.enumerate()) == before
 
 
@@ -223,35 +244,33 @@ def test_what_was_repeated_is_kept_for_the_report(odd: Callable[[Reply], OddInst
         answers = {"*IDN?": b"M,DP832,1,1\n", "SYST:ERR?": b"0\n", "VOLT? MAX": b"9\n", "CURR? MAX": b"9\n"}
         return answers.get(line, b"5.0\n" if line == "MEAS:VOLT?" else b"0\n" if "?" in line else b"")
 
-    plan = RackPlan((SupplyPlan("real", 5_000, 500, resource=odd(reply).resource),))
-    with open_rack(plan) as rack:
+    tables = supplies(changed(UNO, kind="real", resource=odd(reply).resource))
+    with open_rack(tables) as rack:
         assert rack.supplies[0].measured_voltage_mv() == 5_000
         assert [(retry.seat, retry.query) for retry in rack.retries] == [(SUPPLY, "MEAS:VOLT?")]
 
 
 @pytest.mark.parametrize(
-    ("plan", "message"),
+    ("tables", "message"),
     [
-        (RackPlan((replace(UNO, kind="real"),)), "instruments.supply: a real one needs a resource"),
-        (RackPlan((replace(UNO, resource="ASRL1::INSTR"),)), "an emulated one has no resource; remove it"),
-        (RackPlan((UNO, replace(PI, channel=1))), "output 1 of the emulated supply stands twice"),
-        (RackPlan((replace(UNO, channel=4),)), r"found channel = 4, the emulated one has 1 to 3"),
-        (RackPlan((UNO, replace(PI, feeds=UNO.feeds))), "east/uno-1 is fed twice"),
+        (supplies(UNO, changed(PI, channel=1)), "output 1 of the emulated supply stands twice"),
+        (supplies(changed(UNO, channel=4)), r"found channel = 4, the emulated one has 1 to 3"),
+        (supplies(UNO, changed(PI, feeds=UNO.feeds)), "east/uno-1 is fed twice"),
         (
-            RackPlan((replace(UNO, feeds=("west/pi",)),)),
+            supplies(changed(UNO, feeds=("west/pi",))),
             r"feeds names west/pi, .*\(these are: east/pi, east/uno-1\)",
         ),
-        (RackPlan(power_meter=PowerMeterPlan("emulated", channel=7)), r"power_meter: found channel = 7"),
+        (Instruments(power_meter=PowerMeter(kind="emulated", channel=7)), r"power_meter: found channel = 7"),
         (
-            RackPlan(attenuators=(AttenuatorPlan("emulated", "west"),)),
+            Instruments(attenuator=(Attenuator(kind="emulated", branch="west"),)),
             r"branch west has no emulated radio \(east",
         ),
-        (RackPlan(attenuators=PLAN.attenuators * 2), "branch east has two of them"),
+        (Instruments(attenuator=TABLES.attenuator * 2), "branch east has two of them"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_told(boards: Boards, plan: RackPlan, message: str) -> None:
+def test_tables_that_do_not_fit_are_told(boards: Boards, tables: Instruments, message: str) -> None:
     with pytest.raises(RackError, match=message):
-        boards.open(plan)
+        boards.open(tables)
 
 
 def test_a_seat_that_nothing_feeds_is_told(rack: Rack) -> None:
@@ -262,12 +281,12 @@ def test_a_seat_that_nothing_feeds_is_told(rack: Rack) -> None:
 def test_a_survey_tells_what_is_there_and_what_is_not(served: Callable[[ScpiInstrument], str]) -> None:
     supply, attenuator = SupplyInstrument([]), AttenuatorInstrument(lambda _attenuation_cdb: None)
     resources = served(supply), served(attenuator)
-    plan = RackPlan(
-        (UNO, SupplyPlan("real", 5_000, 500, resource=resources[0])),
-        PowerMeterPlan("real", resource=resources[1]),
-        (AttenuatorPlan("real", "east", resource="TCPIP::127.0.0.1::1::SOCKET"),),
+    tables = Instruments(
+        supply=(UNO, changed(PI, kind="real", resource=resources[0])),
+        power_meter=PowerMeter(kind="real", resource=resources[1]),
+        attenuator=(Attenuator(kind="real", branch="east", resource="TCPIP::127.0.0.1::1::SOCKET"),),
     )
-    found, wrong, missing = survey(plan)
+    found, wrong, missing = survey(tables)
     assert found == Found(SUPPLY, "real", resources[0], "DAG-BENCH,SUPPLY-MODEL,0,1")
     assert isinstance(wrong, WrongInstrumentError)
     assert isinstance(missing, InstrumentUnreachableError)

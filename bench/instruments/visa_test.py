@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import socket
-import threading
-import tty
 from typing import TYPE_CHECKING
 
 import pytest
@@ -206,36 +202,8 @@ def test_an_instrument_that_comes_back_is_used_again(served: Callable[[ScpiInstr
         assert link.query("*OPC?") == "1"
 
 
-def test_a_serial_instrument_speaks_the_same(tmp_path: Path) -> None:
-    """A pseudo-terminal stands for the instrument's serial port."""
-    near, far = pty.openpty()
-    tty.setraw(near)
-    tty.setraw(far)
-    port = tmp_path / "ttySUPPLY"
-    port.symlink_to(os.ttyname(far))
-    instrument = SupplyInstrument([])
-
-    def serve() -> None:
-        received = b""
-        while True:
-            received += os.read(near, 100)
-            *lines, received = received.split(b"\n")
-            for line in lines:
-                if line == b"QUIT":
-                    return
-                answer = instrument.handle(line.decode(), 0)
-                if answer is not None:
-                    os.write(near, answer.encode() + b"\n")
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        with VisaLink(SEAT, f"ASRL{port}::INSTR", baud_rate=115_200) as link:
-            assert identify(link, KIND) == "DAG-BENCH,SUPPLY-MODEL,0,1"
-            link.write("VOLT 12")
-            assert link.counts("VOLT?", 3) == 12_000
-    finally:
-        os.write(far, b"QUIT\n")
-        thread.join()
-        os.close(near)
-        os.close(far)
+def test_a_serial_instrument_speaks_the_same(serial_supply: Path) -> None:
+    with VisaLink(SEAT, f"ASRL{serial_supply}::INSTR", baud_rate=115_200) as link:
+        assert identify(link, KIND) == "DAG-BENCH,SUPPLY-MODEL,0,1"
+        link.write("VOLT 12")
+        assert link.counts("VOLT?", 3) == 12_000

@@ -11,7 +11,6 @@ from bench.assembly import radio_settings
 from bench.instruments.boards import packet_listener, pi_part, uno_part
 from bench.instruments.load import PI_BROWN_OUT_MV, UNO_BROWN_OUT_MV, Load
 from bench.instruments.rack import open_rack
-from bench.instruments.rig_tables import rack_plan
 from bench.pi.virtual import ChipPort
 from bench.radio.medium import Medium
 from bench.radio.sx1278 import Sx1278
@@ -115,7 +114,7 @@ def supplied(
         if any(attenuator.branch == branch.name for attenuator in rig.instruments.attenuator):
             path_losses[branch.name] = lambda cdb: world.post(partial(setattr, links, "attenuator_cdb", cdb))
         _listen(branch, world, medium)
-        rack = stack.enter_context(open_rack(rack_plan(_feeding(rig, loads)), loads, path_losses))
+        rack = stack.enter_context(open_rack(_feeding(rig, loads), loads, path_losses))
         try:
             yield SuppliedScene(rack, world, records)
         finally:
