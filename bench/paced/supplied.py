@@ -11,8 +11,8 @@ from bench.assembly import radio_settings
 from bench.instruments.boards import packet_listener, pi_part, uno_part
 from bench.instruments.load import PI_BROWN_OUT_MV, UNO_BROWN_OUT_MV, Load
 from bench.instruments.rack import open_rack
-from bench.pi.virtual import ChipPort
 from bench.radio.medium import Medium
+from bench.radio.spi_port import ChipPort
 from bench.radio.sx1278 import Sx1278
 from bench.uno.clock import UnoClock
 from bench.world.paced import PacedWorld

@@ -1,10 +1,11 @@
 """The virtual seat of a Pi: the gateway's own code, radio chip and store, charged with calibrated costs."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from bench.pi.runner import LedgerRunner, RadioInterrupt
 from bench.pi.uplink import UplinkEnd
+from bench.radio.spi_port import ChipPort
+from bench.radio.sx1278 import Sx1278
 from bench.rig.calibration import Calibration
 from bench.world.simulation import Simulation
 from bench.world.trace import Trace
@@ -17,35 +18,6 @@ from ledger.messages import NodeMessage, Tick
 from ledger.node import Node
 from ledger.registry import Registry
 from ledger.store.sqlite import SqliteStore
-
-
-class Chip(Protocol):
-    """The radio chip on the Pi's SPI bus."""
-
-    dio0: Callable[[bool], None] | None
-
-    def select(self) -> None:
-        """Chip select goes low."""
-
-    def transfer(self, mosi: int) -> int:
-        """One byte over SPI."""
-
-    def deselect(self) -> None:
-        """Chip select goes high."""
-
-
-class ChipPort:
-    """The SPI port of `ledger.gateway.port`, on the register model of the chip."""
-
-    def __init__(self, chip: Chip) -> None:
-        self._chip = chip
-
-    def transfer(self, data: bytes) -> bytes:
-        """One selection of the chip, `data` in and as many bytes out."""
-        self._chip.select()
-        answer = bytes(map(self._chip.transfer, data))
-        self._chip.deselect()
-        return answer
 
 
 class VirtualPi:
@@ -62,7 +34,7 @@ class VirtualPi:
         registry: Registry,
         store: SqliteStore,
         batch: BatchRule,
-        chip: Chip,
+        chip: Sx1278,
         settings: RadioSettings,
         calibration: Calibration,
         simulation: Simulation,

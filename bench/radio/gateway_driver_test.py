@@ -9,6 +9,7 @@ from nacl.signing import SigningKey
 
 from bench.radio.medium import Medium
 from bench.radio.propagation import FixedLinks
+from bench.radio.spi_port import ChipPort
 from bench.radio.sx1278 import Sx1278 as ChipModel
 from bench.world.simulation import NS_PER_MS, NS_PER_S, Simulation
 from bench.world.streams import Stream
@@ -32,19 +33,6 @@ NEAR_CDB = 9_000
 AT_NOISE_CDB = 13_200
 
 
-class ModelPort:
-    """SPI to the model: the chip is selected for the length of one transfer."""
-
-    def __init__(self, chip: ChipModel) -> None:
-        self.chip = chip
-
-    def transfer(self, data: bytes) -> bytes:
-        self.chip.select()
-        answer = bytes(self.chip.transfer(octet) for octet in data)
-        self.chip.deselect()
-        return answer
-
-
 class Air:
     """A medium with the same attenuation between all, and a trace that must tell of no misuse."""
 
@@ -63,7 +51,7 @@ class Air:
                 self.simulation.at(self.simulation.now_ns + PROMPTLY_NS, name, edge)
 
         chip.dio0 = dio0
-        return Sx1278(ModelPort(chip), settings)
+        return Sx1278(ChipPort(chip), settings)
 
     def run(self, duration_ns: int) -> None:
         self.simulation.run(self.simulation.now_ns + duration_ns)

@@ -13,6 +13,7 @@ import pytest
 from bench.radio.medium import Medium
 from bench.radio.propagation import FixedLinks
 from bench.radio.spi_line import SpiLine
+from bench.radio.spi_port import ChipPort
 from bench.radio.sx1278 import Sx1278 as ChipModel
 from bench.world.paced import PacedWorld
 from bench.world.simulation import NS_PER_MS, NS_PER_S, Simulation
@@ -50,19 +51,6 @@ class LinePort:
         return answer
 
 
-class DirectPort:
-    """SPI to the model: the chip is selected for the length of one transfer."""
-
-    def __init__(self, chip: ChipModel) -> None:
-        self._chip = chip
-
-    def transfer(self, data: bytes) -> bytes:
-        self._chip.select()
-        answer = bytes(map(self._chip.transfer, data))
-        self._chip.deselect()
-        return answer
-
-
 class Air:
     def __init__(self) -> None:
         self.simulation = Simulation()
@@ -77,7 +65,7 @@ def test_the_driver_behind_the_line_hears_and_is_heard() -> None:
     air = Air()
     port = LinePort(SpiLine(air.chip("gateway")))
     gateway = Sx1278(port, SETTINGS)
-    neighbour = Sx1278(DirectPort(air.chip("uno")), SETTINGS)
+    neighbour = Sx1278(ChipPort(air.chip("uno")), SETTINGS)
     for driver in (gateway, neighbour):
         driver.configure()
         driver.start_receiving()
@@ -96,7 +84,7 @@ def test_the_driver_behind_the_line_hears_and_is_heard() -> None:
 def test_the_pin_is_told_as_it_falls_within_a_transfer_and_rises_by_itself() -> None:
     air = Air()
     port = LinePort(SpiLine(air.chip("gateway")))
-    driver, neighbour = Sx1278(port, SETTINGS), Sx1278(DirectPort(air.chip("uno")), SETTINGS)
+    driver, neighbour = Sx1278(port, SETTINGS), Sx1278(ChipPort(air.chip("uno")), SETTINGS)
     for each in (driver, neighbour):
         each.configure()
         each.start_receiving()
@@ -120,7 +108,7 @@ class Uno:
         self._air = air
         chip = air.chip("uno")
         chip.dio0 = self._dio0
-        self._driver = Sx1278(DirectPort(chip), SETTINGS)
+        self._driver = Sx1278(ChipPort(chip), SETTINGS)
         self._attempt = 0
         self._driver.configure()
 

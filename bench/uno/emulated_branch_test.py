@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 
-from bench.pi.virtual import ChipPort
+from bench.radio.spi_port import ChipPort
 from bench.radio.sx1278 import Sx1278
 from bench.uno.atmega328p import Pin
 from bench.uno.conftest import Desk, firmware
