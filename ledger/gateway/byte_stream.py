@@ -59,27 +59,22 @@ class ByteStream:
 
     def read(self) -> bytes:
         """Return what has come, perhaps nothing. Raises StreamError at the end of the stream."""
-        try:
-            data = os.read(self._descriptor, READ_BYTES)
-        except BlockingIOError:
-            return b""
-        except OSError as error:
-            raise self._gone(error.strerror) from None
-        if data or not select.select([self._descriptor], [], [], 0)[0]:
-            # A terminal without data reads as empty too; only at the end it is readable as well.
-            return data
-        return self._read_or_end()
+        data = self._read_now()
+        # A terminal without data reads as empty too; only at the end it is readable as well.
+        if data == b"" and select.select([self._descriptor], [], [], 0)[0]:
+            data = self._read_now()
+            if data == b"":
+                raise self._gone("the other end closed it")
+        return data or b""
 
-    def _read_or_end(self) -> bytes:
+    def _read_now(self) -> bytes | None:
+        """What a read gives: None where it would wait."""
         try:
-            data = os.read(self._descriptor, READ_BYTES)
+            return os.read(self._descriptor, READ_BYTES)
         except BlockingIOError:
-            return b""
+            return None
         except OSError as error:
             raise self._gone(error.strerror) from None
-        if not data:
-            raise self._gone("the other end closed it")
-        return data
 
     def write(self, data: bytes) -> None:
         """Write all of it. Raises StreamError when nobody takes it within a second."""
