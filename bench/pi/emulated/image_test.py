@@ -100,8 +100,11 @@ def test_a_step_that_fails_tells_what_it_said(tmp_path: Path) -> None:
 
 
 INTERRUPTED = """
+import signal
 import sys
 from pathlib import Path
+# Where the tests run in the background, SIGINT is ignored, and so it would be here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from bench.pi.emulated import image
 from bench.pi.emulated.image_recipe import Recipe
 print("ready", flush=True)
@@ -127,6 +130,7 @@ def test_a_step_ends_with_the_build(tmp_path: Path, how: signal.Signals) -> None
         step = int((tmp_path / "pid").read_text())
         ended = os.pidfd_open(step)
         bench.send_signal(how)
+        bench.wait(300)
     with os.fdopen(ended):
         assert has_ended(ended)
 
