@@ -20,7 +20,6 @@ from bench.pi.deployed.deployment import (
     deploy,
 )
 from bench.pi.deployed.gateway_service import GatewayService
-from bench.pi.deployed.release import Release
 from bench.pi.deployed.release_test import built_release
 from bench.pi.emulated.image import default_cache, find_image
 from bench.pi.emulated.machine import PiMachine
@@ -32,6 +31,8 @@ from ledger.verify import verify
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from bench.pi.deployed.release import Release
 
 pytestmark = pytest.mark.skipif(
     shutil.which("qemu-system-aarch64") is None,
