@@ -1,6 +1,5 @@
 """The `bench` command."""
 
-import contextlib
 import json
 import os
 import sys
@@ -202,7 +201,7 @@ def _run_showing_progress(plan: TrialPlan, firmware: Path | None) -> TrialOutcom
         if not plan.rig.is_paced:
             return run_trial(plan, image, show)
         directory = plan.directory.with_name(plan.directory.name + "-rig")
-        with contextlib.closing(PacedRig(plan.rig, image, directory, progress.console.print)) as standing:
+        with PacedRig(plan.rig, image, directory, progress.console.print) as standing:
             return standing.play(plan, show)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.doctor.command import look_for
@@ -28,13 +29,10 @@ from bench.rig.problem import RigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from bench.rig.model import Branch, Pi, Rig, Server
 
 PI_MACHINE: Final = "aarch64"
-USUAL_RADIO: Final = "spidev:0.0"
-"""Where the radio of a real Pi is unless the rig file says otherwise."""
 GPIO_CHIP: Final = "/dev/gpiochip0"
 _SPI_MEND: Final = "sudo raspi-config nonint do_spi 0 (or dtparam=spi=on in config.txt), and boot again"
 
@@ -87,6 +85,11 @@ def _port(port: str) -> list[Finding]:
     return [far_finding(port) if is_far(port) else near_finding(port)]
 
 
+def _line(port: str) -> list[Finding]:
+    """Unlike a board, the Pi's end of a line can be a Unix socket, as an emulator serves it."""
+    return [present(port, "a Unix socket")] if Path(port).is_socket() else _port(port)
+
+
 def _emulated_pis(branches: Sequence[Branch]) -> list[Inquiry]:
     emulated = [branch for branch in branches if branch.pi.kind == "emulated"]
     if not emulated:
@@ -103,7 +106,7 @@ def _real_pi(branch: Branch, *, vpn: bool) -> list[Inquiry]:
     demands = Demands(PI_MACHINE, vpn, radio_devices(pi))
     inquiries = [Inquiry(seat, partial(host_findings, pi.login, partial(_look, demands)))]
     if pi.bench_line is not None:
-        inquiries.append(Inquiry(f"line to the Pi of {branch.name}", partial(_port, pi.bench_line)))
+        inquiries.append(Inquiry(f"line to the Pi of {branch.name}", partial(_line, pi.bench_line)))
     return inquiries
 
 
@@ -146,7 +149,7 @@ def _look(demands: Demands, shell: Shell) -> Iterator[Finding]:
 
 def radio_devices(pi: Pi) -> tuple[Device, ...]:
     """The devices by which a real Pi reaches its radio."""
-    kind, _, address = (pi.radio or USUAL_RADIO).partition(":")
+    kind, _, address = pi.radio_port.partition(":")
     if kind == "spidev":
         pins = [f"DIO0 at GPIO {pi.dio0_gpio}"]
         if pi.reset_gpio is not None:

@@ -111,6 +111,15 @@ def test_a_mixed_rig_needs_its_real_pi_and_the_line_to_it() -> None:
     assert list(seats["line to the Pi of east"]) == ["/dev/ttyUSB0"]
 
 
+def test_an_emulators_socket_can_be_the_line_to_a_pi(tmp_path: Path) -> None:
+    path = tmp_path / "radio"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        rig = written(tmp_path, "mixed.toml", ('bench_line = "/dev/ttyUSB0"', f'bench_line = "{path}"'))
+        finding = by_seat(rig_findings(rig))["line to the Pi of east"][str(path)]
+    assert (finding.state, finding.found) == (State.PRESENT, "a Unix socket")
+
+
 def test_real_ports_are_looked_at_each_in_its_way(tmp_path: Path, commands: Commands) -> None:
     commands.add("avrdude", "avrdude version 7.1")
     master, slave = pty.openpty()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Final
 
 from bench.paced.gateways import JOIN_S, GatewaySeat
@@ -10,7 +9,7 @@ from bench.pi.emulated.image import build_image
 from bench.pi.emulated.machine import PiMachine
 from bench.pi.ssh import SshSeat
 from bench.rig.infrastructure import InfrastructureError
-from ledger.gateway.byte_stream import ByteStream
+from ledger.gateway.byte_stream import open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from bench.paced.configuration import Scalar
     from bench.paced.servers import ServerSeat
     from bench.rig.model import Branch
+    from ledger.gateway.byte_stream import ByteStream
 
 _BOOT_S: Final = 300.0
 """Half a minute where nothing else runs; a busy host takes its time."""
@@ -65,7 +65,7 @@ class EmulatedPi(GatewaySeat):
 
     def open_line(self) -> ByteStream:
         """The host's end of the guest's virtio port."""
-        return connect_unix(self.name, self._power().radio_socket)
+        return open_stream(str(self._power().radio_socket), 0)
 
     def radio_settings(self) -> Mapping[str, Scalar]:
         """A virtio port."""
@@ -97,14 +97,3 @@ class EmulatedPi(GatewaySeat):
         if self._machine is None:
             raise InfrastructureError(self.name, "has no power", "bring it up first")
         return self._machine
-
-
-def connect_unix(name: str, path: Path) -> ByteStream:
-    """A Unix socket as a stream. Raises OSError."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(str(path))
-    except BaseException:
-        connection.close()
-        raise
-    return ByteStream(name, connection.detach())

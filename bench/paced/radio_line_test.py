@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.paced.emulated_pi import connect_unix
 from bench.paced.radio_line import RadioLine
 from bench.radio.medium import Medium
 from bench.radio.propagation import FixedLinks
@@ -18,7 +17,7 @@ from bench.world.paced import PacedWorld
 from bench.world.simulation import Simulation
 from bench.world.streams import Stream
 from bench.world.trace import Trace
-from ledger.gateway.byte_stream import ByteStream
+from ledger.gateway.byte_stream import ByteStream, open_stream
 from ledger.gateway.spi_line import SpiLinePort
 from ledger.gateway.sx1278 import RadioSettings
 from ledger.gateway.sx1278 import Sx1278 as Driver
@@ -77,7 +76,7 @@ def test_the_line_comes_back_with_its_pi_and_the_chip_loses_power_with_it(
 ) -> None:
     path = tmp_path / "radio"
     machine = Machine(path)
-    line = RadioLine("east/pi/line", world, chip, lambda: connect_unix("east/pi", path))
+    line = RadioLine("east/pi/line", world, chip, lambda: open_stream(str(path), 0))
     machine.boot()
     port = connected(machine)
     first = configured(port)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from bench.paced.configuration import Scalar
 
 _LINE_BITS_PER_S: Final = 115_200
-_USUAL_RADIO: Final = "spidev:0.0"
 
 
 class RealPi(GatewaySeat):
@@ -42,22 +41,20 @@ class RealPi(GatewaySeat):
 
     def open_line(self) -> ByteStream:
         """The bench's end of the serial line to a Pi among emulated Unos."""
-        assert self._branch.pi.bench_line is not None, "the Unos are emulated"
+        assert self._branch.pi.bench_line is not None, "the rig model lets no such Pi without it pass"
         return open_stream(self._branch.pi.bench_line, _LINE_BITS_PER_S)
 
     def radio_settings(self) -> Mapping[str, Scalar]:
         """Its own SPI and pins, or a serial line."""
         pi = self._branch.pi
-        settings: dict[str, Scalar] = {"port": pi.radio or _USUAL_RADIO, "dio0_gpio": pi.dio0_gpio}
+        settings: dict[str, Scalar] = {"port": pi.radio_port, "dio0_gpio": pi.dio0_gpio}
         return settings if pi.reset_gpio is None else {**settings, "reset_gpio": pi.reset_gpio}
 
     def radio_devices(self) -> tuple[str, ...]:
         """SPI bus and GPIO chip, or the line's device."""
-        kind, _, place = (self._branch.pi.radio or _USUAL_RADIO).partition(":")
+        kind, _, place = self._branch.pi.radio_port.partition(":")
         if kind == "spidev":
             return (f"/dev/spidev{place}", "/dev/gpiochip0")
-        return (
-            (str(self._pi().run(f"readlink -f {shlex.quote(place)}").output.strip()),)
-            if place[0] == "/"
-            else ()
-        )
+        if not place.startswith("/"):
+            return ()
+        return (str(self._pi().run(f"readlink -f {shlex.quote(place)}").output.strip()),)

@@ -15,6 +15,7 @@ from bench.paced.seats import Seats
 from bench.paced.supplied import supplied
 from bench.paced.trial import play
 from bench.paced.unos import EmulatedUnos, uno_seats
+from bench.rig.closable import Closable
 from bench.rig.infrastructure import InfrastructureError
 from bench.rig.strategy import MOST_TRIES, Retry, State, Strategy
 from bench.world.streams import Stream
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from bench.uno.image import FirmwareImage
 
 
-class PacedRig:
-    """All seats of a rig, between the first trial and the last. Close it, also after an error.
+class PacedRig(Closable):
+    """All seats of a rig, between the first trial and the last.
 
     `directory` is for what the seats leave behind: logs, cards, stores. Raises InfrastructureError, from any
     call, when a seat cannot be had.

@@ -59,6 +59,7 @@ DEFAULT_CRITERIA = {"delivered": ">= 0.99", "altered": "== 0", "unaccounted": "=
 """What a rig file without ``[criteria]`` is judged by."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_RADIO_PORT = re.compile(r"spidev:\d{1,3}\.\d{1,3}|(serial|hc12):(/|socket://|rfc2217://)\S+")
 _SEATS = {"virtual": "", "emulated": "", "real": ""}
 _TIMES = {"virtual": "virtual time", "emulated": "the wall clock", "real": "the wall clock"}
 _PROFILES = {
@@ -102,6 +103,16 @@ def _host_key(value: object) -> object:
             f'found {show(value)}, expected the host\'s public key, "ssh-ed25519 AAAA...", as ssh-keyscan'
             " prints it behind the host's name; compare it with the one on the host's own screen"
         ) from None
+    return value
+
+
+def _radio_port(value: str) -> str:
+    """The forms that a gateway's configuration has for it (`ledger.service.config`)."""
+    if not _RADIO_PORT.fullmatch(value):
+        raise problem(
+            f'found {show(value)}, expected "spidev:0.0", "serial:/dev/ttyUSB0", "serial:socket://HOST:PORT"'
+            ' or "hc12:/dev/ttyUSB0"'
+        )
     return value
 
 
@@ -340,14 +351,15 @@ class Pi(Part):
     """Write rate of an emulated Pi's card (4 KiB writes); left out, it is as fast as the host's disk."""
     login: Login | None = None
     """Where a real Pi is."""
-    radio: str | None = None
+    radio: Annotated[str, AfterValidator(_radio_port)] | None = None
     """The radio as a real Pi sees it: ``spidev:0.0``, ``serial:/dev/ttyUSB0``, ``hc12:/dev/ttyS0``."""
     dio0_gpio: Annotated[int, Field(ge=0, le=53)] = 25
     """GPIO of a real Pi that the radio's DIO0 is wired to."""
     reset_gpio: Annotated[int, Field(ge=0, le=53)] | None = None
     """GPIO of a real Pi that the radio's RESET is wired to."""
     bench_line: str | None = None
-    """The bench's end of the serial line by which a real Pi reaches the radio among emulated Unos."""
+    """The bench's end of the serial line by which a real Pi reaches the radio among emulated Unos: a port, or
+    an emulator's Unix socket."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Readings that fill a block."""
     batch_age_s: Annotated[int, Field(ge=1, le=86_400)] = 10
@@ -367,6 +379,11 @@ class Pi(Part):
                 f"found card_writes_per_s with a Pi that is {self.kind}, expected it with an emulated one"
             )
         return self
+
+    @property
+    def radio_port(self) -> str:
+        """Where a real Pi has its radio: what the rig file says, or else the first chip select of its SPI."""
+        return self.radio or "spidev:0.0"
 
 
 class Outage(Part):
@@ -437,6 +454,10 @@ class Server(Part):
                 raise problem(
                     f"found {key} with a server that is {self.kind}, expected it with a real one only"
                 )
+        if real and self.vpn == "none":
+            raise problem(
+                'found vpn = "none" with a real server, expected "wireguard": it listens nowhere else'
+            )
         return self
 
 
@@ -467,6 +488,38 @@ class Branch(Part):
                 f"found {s0} S0 sensors per Uno, expected at most {room}"
                 + (f": each of the {mains} mains sensors takes two pins" if mains else "")
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_air(self) -> Self:
+        """Unos and Pi hear each other: over the lab's air, or a modelled one that the Pi has a line to."""
+        if self.uno.kind == "real":
+            if self.radio.loss > 0 or self.radio.burst is not None:
+                raise problem(
+                    "found loss on the radio of real Unos, expected loss = 0 and no burst:"
+                    " they lose what the air, or an attenuator, makes them lose"
+                )
+            if self.pi.kind == "emulated":
+                raise problem(
+                    "found real Unos with an emulated Pi, which has no radio to hear them:"
+                    " expected a real Pi, or emulated Unos"
+                )
+            if self.pi.bench_line is not None:
+                raise problem(
+                    "found pi.bench_line with real Unos, expected it with emulated ones only:"
+                    " a real Pi hears real Unos by a radio of its own"
+                )
+        elif self.uno.kind == "emulated" and self.pi.kind == "real":
+            if self.pi.bench_line is None:
+                raise problem(
+                    "found a real Pi among emulated Unos without pi.bench_line, expected the bench's end of"
+                    " the serial line by which the Pi reaches their radio"
+                )
+            if not self.pi.radio_port.startswith("serial:"):
+                raise problem(
+                    f"found a real Pi among emulated Unos with its radio at {show(self.pi.radio_port)},"
+                    ' expected pi.radio = "serial:...", the Pi\'s end of the line to their radio'
+                )
         return self
 
     @property
@@ -503,17 +556,12 @@ class Rig(Part):
         """Virtual seats keep virtual time, all others the wall clock: they cannot be joined."""
         seats = [("server", self.server.kind)]
         for branch in self.branch:
+            if branch.pi.kind == "real" and self.server.vpn == "none":
+                raise problem(
+                    f'found vpn = "none" with the real Pi of {branch.name}, expected "wireguard": only'
+                    " emulated Pis find the server on this machine's loopback"
+                )
             seats += [(f"Unos of {branch.name}", branch.uno.kind), (f"Pi of {branch.name}", branch.pi.kind)]
-            if branch.uno.kind == "real" and (branch.radio.loss > 0 or branch.radio.burst is not None):
-                raise problem(
-                    f"{branch.name}: found loss on the radio of real Unos, expected loss = 0 and no burst:"
-                    " they lose what the air, or an attenuator, makes them lose"
-                )
-            if branch.uno.kind == "real" and branch.pi.kind == "emulated":
-                raise problem(
-                    f"{branch.name}: found real Unos with an emulated Pi, which has no radio to hear them:"
-                    " expected a real Pi, or emulated Unos"
-                )
         first_seat, first_kind = seats[0]
         for seat, kind in seats:
             if _TIMES[kind] != _TIMES[first_kind]:

@@ -210,9 +210,11 @@ def test_seats_of_the_wall_clock_are_mixed_freely_and_named_by_the_least_real() 
     rig = rig_from(raw, "test")
     assert (rig.is_paced, rig.kind) == (True, "emulated")
     real_pi = {"kind": "real", "calibration": "pi.toml", "login": LOGIN}
-    mixed = document(uno={"kind": "emulated"}, pi={**real_pi, "bench_line": "/dev/ttyUSB0"})
+    lined_pi = {**real_pi, "radio": "serial:/dev/ttyUSB1", "bench_line": "/dev/ttyUSB0"}
+    mixed = document(uno={"kind": "emulated"}, pi=lined_pi)
     mixed["server"] = {"kind": "real", "login": LOGIN, "endpoint": "vpn.example:51820"}
     assert rig_from(mixed, "test").kind == "emulated"
+    mixed["branch"][0]["pi"] = real_pi
     mixed["branch"][0]["uno"] = {
         "kind": "real",
         "ports": ["/dev/ttyACM0", "/dev/ttyACM1"],
@@ -228,6 +230,54 @@ def test_seats_of_the_wall_clock_are_mixed_freely_and_named_by_the_least_real() 
         RigError, match="found real Unos with an emulated Pi, which has no radio to hear them"
     ):
         rig_from(mixed, "test")
+
+
+REAL_PI = {"kind": "real", "calibration": "pi.toml", "login": LOGIN}
+REAL_UNO = {"kind": "real", "ports": ["/dev/ttyACM0"], "stimuli": ["/dev/ttyACM1"]}
+
+
+@pytest.mark.parametrize(
+    ("uno", "pi", "expected"),
+    [
+        (
+            {"kind": "emulated"},
+            {**REAL_PI, "radio": "serial:/dev/ttyUSB1"},
+            "branch.east: found a real Pi among emulated Unos without pi.bench_line, expected the bench's",
+        ),
+        (
+            {"kind": "emulated"},
+            {**REAL_PI, "bench_line": "/dev/ttyUSB0"},
+            'branch.east: found a real Pi among emulated Unos with its radio at "spidev:0.0",'
+            ' expected pi.radio = "serial:..."',
+        ),
+        (
+            REAL_UNO,
+            {**REAL_PI, "bench_line": "/dev/ttyUSB0"},
+            "branch.east: found pi.bench_line with real Unos, expected it with emulated ones only",
+        ),
+    ],
+)
+def test_unos_and_pi_share_one_air(uno: dict[str, object], pi: dict[str, object], expected: str) -> None:
+    [fault] = faults(uno=uno, pi=pi)
+    assert fault.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "radio", ["spidv:0.0", "spidev:0", "serial:", "serial:ttyUSB0", "/dev/ttyUSB0", "hc12:x"]
+)
+def test_a_radio_port_that_no_gateway_knows_is_refused(radio: str) -> None:
+    [fault] = faults(uno=REAL_UNO, pi={**REAL_PI, "radio": radio})
+    assert fault.startswith(f'branch.east.pi.radio: found "{radio}", expected "spidev:0.0", "serial:/dev')
+
+
+def test_only_the_loopback_does_without_a_vpn() -> None:
+    raw = document(uno=REAL_UNO, pi=REAL_PI)
+    raw["server"] = {"kind": "emulated", "vpn": "none"}
+    with pytest.raises(RigError, match='found vpn = "none" with the real Pi of east, expected "wireguard"'):
+        rig_from(raw, "test")
+    raw["server"] = {"kind": "real", "vpn": "none", "login": LOGIN, "endpoint": "vpn.example:51820"}
+    with pytest.raises(RigError, match='server: found vpn = "none" with a real server'):
+        rig_from(raw, "test")
 
 
 def test_changes_keep_the_limits() -> None:

@@ -1,7 +1,8 @@
 """A byte stream by its address: a serial port, a character device, or a port behind the network.
 
 =====================  ==================================================================================
-``/dev/...``           a terminal (USB, pty) by pyserial, any other character device (virtio) as it is
+``/...``               a terminal (USB, pty) by pyserial; any other character device (virtio), and a
+                       Unix socket, as it is
 ``socket://HOST:PORT`` a TCP socket that passes bytes through, as pyserial and ser2net name it
 ``rfc2217://...``      a serial port behind the network with its settings (RFC 2217), by pyserial
 =====================  ==================================================================================
@@ -112,8 +113,11 @@ def open_stream(address: str, bits_per_second: int) -> ByteStream:
             return _open_socket(address)
         if address.startswith("rfc2217://"):
             return _open_pumped(address, bits_per_second)
-        if stat.S_ISCHR(os.stat(address).st_mode):
+        mode = os.stat(address).st_mode
+        if stat.S_ISCHR(mode):
             return _open_device(address, bits_per_second)
+        if stat.S_ISSOCK(mode):
+            return _open_unix_socket(address)
     except (OSError, ValueError) as error:
         raise StreamError(f"{address}: {_cause(error)}") from None
     raise StreamError(f"{address}: is no device; give /dev/..., socket://HOST:PORT or rfc2217://HOST:PORT")
@@ -133,6 +137,13 @@ def _open_socket(address: str) -> ByteStream:
     connection = socket.create_connection((parts.hostname, parts.port), _CONNECT_TIMEOUT_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return ByteStream(address, connection.detach())
+
+
+def _open_unix_socket(path: str) -> ByteStream:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_CONNECT_TIMEOUT_S)
+        connection.connect(path)
+        return ByteStream(path, connection.detach())
 
 
 def _open_device(path: str, bits_per_second: int) -> ByteStream:

@@ -72,6 +72,23 @@ def test_a_character_device_that_is_no_terminal() -> None:
     stream.close()
 
 
+def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "radio"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        stream = open_stream(str(path), 0)
+        far = listener.accept()[0]
+    far.sendall(b"in")
+    assert read_exactly(stream, 2) == b"in"
+    stream.write(b"out")
+    assert far.recv(10) == b"out"
+    far.close()
+    stream.close()
+    with pytest.raises(StreamError, match=f"^{path}: Connection refused; start the program"):
+        open_stream(str(path), 0)
+
+
 def test_a_socket() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stream = open_stream(f"socket://127.0.0.1:{listener.getsockname()[1]}", 0)

@@ -140,12 +140,15 @@ class PiMachine(Closable):
                     self.name, f"{error.what}; console: {self.last_words()}", error.mend, retry_helps=True
                 ) from error
 
-    def forward(self, guest_port: int, protocol: Literal["tcp", "udp"] = "tcp") -> int:
-        """Open a way from a free port of this host's 127.0.0.1 to a port of the guest; returns the host's."""
+    def forward(self, guest_port: int, protocol: Literal["tcp", "udp"] = "tcp", host_port: int = 0) -> int:
+        """Open a way from a port of this host's 127.0.0.1 (0: a free one) to one of the guest; returns it.
+
+        A way to that port of the guest that is there already stays.
+        """
         monitor = self._running_monitor()
         ports = _forwarded(monitor.line("info usernet"), protocol, guest_port)
         if not ports:
-            refused = monitor.line(f"hostfwd_add wire {protocol}:127.0.0.1:0-:{guest_port}").strip()
+            refused = monitor.line(f"hostfwd_add wire {protocol}:127.0.0.1:{host_port}-:{guest_port}").strip()
             ports = _forwarded(monitor.line("info usernet"), protocol, guest_port)
             if not ports:
                 raise InfrastructureError(
