@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 
 from ledger.block import MAX_BATCH, MAX_PLAINTEXT_BYTES, NO_PREVIOUS, Reading, frame_hash, seal
 from ledger.effects import BlockStored, IssuerFrozen, Operation, Rejected, SendToPeer, Spent, WakeAt
-from ledger.encoding import encode
+from ledger.encoding import Value, decode, encode
 from ledger.fleet import KEYS, NETWORK, PUBLIC, REGISTRY, SECOND_NS, Fleet, reading
 from ledger.messages import FromPeer, PeerUp
 from ledger.node import Node
@@ -326,6 +326,38 @@ def test_messages_that_break_a_bound_are_refused(folder: Path) -> None:
         effects = node.handle(FromPeer("x", payload), 0)
         reasons = [effect.reason for effect in effects if isinstance(effect, Rejected)]
         assert reasons == ["malformed_message"], payload[:20]
+
+
+def test_a_peer_cannot_fill_the_memory_with_issuers_that_nobody_knows(folder: Path) -> None:
+    node = Node(None, REGISTRY, SqliteStore(folder / "x.db", durability="off"))
+    known = PUBLIC["east"]
+    # Single issuers: what was said of others stays.
+    bounds = (b"\xff" * 32, bytes(32))
+    for number in range(3):
+        strangers = [(number * 500 + k).to_bytes(32, "big") for k in range(500)]
+        entries: list[Value] = [[issuer, [[0, bytes(32)]], 0] for issuer in (*strangers, known)]
+        messages: list[list[Value]] = [[1, int(Kind.FRONTIER), 0, *bounds, entries]]
+        messages += [[1, int(Kind.LOCATOR), issuer, [bytes(32)]] for issuer in (*strangers[:10], known)]
+        for message in messages:
+            effects = node.handle(FromPeer("x", encode(message)), 0)
+            assert not [effect for effect in effects if isinstance(effect, Rejected)]
+    peer = node._sync._peers["x"]
+    assert set(peer.tips) == set(peer.forks) == set(peer.located) == {known}
+
+
+def test_of_an_issuer_that_left_the_registry_a_peers_tips_still_count(folder: Path) -> None:
+    fleet = Fleet(folder, ["east", "server"])
+    fleet.write("east", reading(1, 0))
+    fleet.join("east", "server")
+    fleet.run(1)
+    fleet.close()
+    registry = Registry(NETWORK, 2, {PUBLIC["west"]: Issuer("west")})
+    node = Node(None, registry, SqliteStore(folder / "server.db", durability="off"))
+    entries: list[Value] = [[PUBLIC["east"], [[0, node.store.heads()[0]]], None]]
+    message = encode([1, int(Kind.FRONTIER), 0, bytes(32), b"\xff" * 32, entries])
+    effects = node.handle(FromPeer("x", message), 0)
+    sent = [decode(e.payload, MAX_MESSAGE_BYTES) for e in effects if isinstance(e, SendToPeer)]
+    assert [message[1] for message in sent if isinstance(message, list)] == [Kind.FRONTIER]
 
 
 class FleetMachine(RuleBasedStateMachine):

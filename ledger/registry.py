@@ -55,13 +55,16 @@ class Registry:
     def __post_init__(self) -> None:
         if len(self.network) != NETWORK_BYTES:
             raise RegistryError(f"network id must have {NETWORK_BYTES} bytes, not {len(self.network)}")
-        if not 0 <= self.epoch <= MAX_I64:
-            raise RegistryError(f"epoch must be 0..2^63-1, not {self.epoch}")
+        _require_epoch(self.epoch, "epoch")
         if len(self.issuers) > MAX_ISSUERS:
             raise RegistryError(f"{len(self.issuers)} issuers are more than the permitted {MAX_ISSUERS}")
         for public_key, issuer in self.issuers.items():
+            _require_text(issuer.name)
             if len(public_key) != KEY_BYTES:
                 raise RegistryError(f"issuer {issuer.name}: public key must have {KEY_BYTES} bytes")
+            _require_epoch(issuer.from_epoch, f"issuer {issuer.name}: from_epoch")
+            if issuer.until_epoch is not None:
+                _require_epoch(issuer.until_epoch, f"issuer {issuer.name}: until_epoch")
             if len(issuer.name) > MAX_NAME_CHARACTERS:
                 raise RegistryError(
                     f"issuer {issuer.name[:16]}...: name is over {MAX_NAME_CHARACTERS} characters"
@@ -137,6 +140,8 @@ class Registry:
         """Write the registry as JSON, readable by its owner alone since it may hold meters' keys."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            # A file that was there keeps its mode.
+            os.fchmod(descriptor, 0o600)
             file.write(self.to_json())
 
     @classmethod
@@ -153,7 +158,7 @@ class Registry:
                 bytes.fromhex(document["network"]),
                 document["epoch"],
                 {bytes.fromhex(entry["public_key"]): _issuer(entry) for entry in document["issuers"]},
-                {int(uno_id): bytes.fromhex(key) for uno_id, key in document.get("meters", {}).items()},
+                {_meter_id(uno_id): bytes.fromhex(key) for uno_id, key in document.get("meters", {}).items()},
             )
         except KeyError as error:
             raise RegistryError(f"{path}: entry {error} is missing") from None
@@ -162,4 +167,27 @@ class Registry:
 
 
 def _issuer(entry: dict[str, Any]) -> Issuer:
-    return Issuer(str(entry["name"]), int(entry.get("from_epoch", 0)), entry.get("until_epoch"))
+    return Issuer(entry["name"], entry.get("from_epoch", 0), entry.get("until_epoch"))
+
+
+def _meter_id(digits: str) -> int:
+    # One spelling for each meter, and none of those that int() takes besides: " 7", "+7", "0_7".
+    if not (digits.isascii() and digits.isdigit() and str(int(digits)) == digits):
+        raise RegistryError(f"meter {digits!r}: id must be 0..65535")
+    return int(digits)
+
+
+def _require_epoch(value: object, name: str) -> None:
+    # JSON has numbers that Python compares with integers, and takes true for 1.
+    if type(value) is not int or not 0 <= value <= MAX_I64:
+        raise RegistryError(f"{name} must be an integer of 0..2^63-1, not {value!r}")
+
+
+def _require_text(name: object) -> None:
+    try:
+        if type(name) is str:
+            name.encode()
+            return
+    except UnicodeEncodeError:
+        pass
+    raise RegistryError(f"an issuer's name must be text, not {name!r}")

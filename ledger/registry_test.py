@@ -48,6 +48,9 @@ def test_file_round_trip_for_its_owner_only(tmp_path: Path) -> None:
     REGISTRY.save(path)
     assert Registry.load(path) == REGISTRY
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    REGISTRY.save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,20 @@ def test_file_round_trip_for_its_owner_only(tmp_path: Path) -> None:
         (lambda d: d.pop("network"), "'network' is missing"),
         (lambda d: d.update(network="00"), "network id must have 16 bytes, not 1"),
         (lambda d: d.update(epoch=-1), "epoch must be"),
+        (lambda d: d.update(epoch=1.0), "epoch must be"),
+        (lambda d: d.update(epoch="1"), "epoch must be"),
+        (lambda d: d.update(epoch=True), "epoch must be"),
+        (lambda d: d.update(epoch=2**63), "epoch must be"),
+        (lambda d: d["issuers"][0].update(from_epoch=-1), "east: from_epoch must be .* not -1"),
+        (lambda d: d["issuers"][0].update(from_epoch="2"), "east: from_epoch must be .* not '2'"),
+        (lambda d: d["issuers"][0].update(from_epoch=None), "east: from_epoch must be .* not None"),
+        (lambda d: d["issuers"][0].update(until_epoch="5"), "east: until_epoch must be .* not '5'"),
+        (lambda d: d["issuers"][0].update(until_epoch=5.5), "east: until_epoch must be .* not 5.5"),
+        (lambda d: d["issuers"][0].update(until_epoch=2**63), "east: until_epoch must be"),
+        (lambda d: d["issuers"][0].update(name=5), "name must be text, not 5"),
+        (lambda d: d["issuers"][0].update(name="\ud800"), "name must be text"),
+        (lambda d: d["meters"].update({"07": "00" * 16}), "meter '07': id must be"),
+        (lambda d: d["meters"].update({"x": "00" * 16}), "meter 'x': id must be"),
         (lambda d: d["meters"].update({"70000": "00" * 16}), "meter 70000: id must be"),
         (lambda d: d["meters"].update({"7": "00"}), "meter 7: key must have 16 bytes"),
         (lambda d: d["issuers"][0].update(public_key="zz"), "hexadecimal"),

@@ -17,7 +17,8 @@ Messages are canonical CBOR arrays ``[VERSION, kind, ...]``:
 
 Every message may be lost. What is sent is worked out anew from what the peer last said it has and what the
 store holds now, so a repeated SUMMARY is all that it takes to go on. Nothing here is believed: blocks and
-proofs are checked by :mod:`ledger.dag`, and a lie about tips costs at most one message per answer.
+proofs are checked by :mod:`ledger.dag`, and a lie about tips costs at most one message per answer. What a
+peer says of an issuer that neither registry nor store has is forgotten at once.
 """
 
 from __future__ import annotations
@@ -174,6 +175,8 @@ class Sync:
         low = octets(low_value, "low", KEY_BYTES, KEY_BYTES)
         high = octets(high_value, "high", KEY_BYTES, KEY_BYTES)
         tips, forks = _entries_from(entries)
+        for issuer in tips.keys() - self._known(tips):
+            del tips[issuer], forks[issuer]
         for issuer in [issuer for issuer in peer.tips if low <= issuer <= high]:
             peer.tips.pop(issuer)
             peer.forks.pop(issuer, None)
@@ -243,9 +246,19 @@ class Sync:
             octets(block_hash, "hash", HASH_BYTES, HASH_BYTES)
             for block_hash in array(hashes_value, "hashes", at_most=MAX_LOCATOR)
         ]
+        if not self._known([issuer]):
+            return []
         places = {block_hash: self._store.place(block_hash) for block_hash in hashes}
         peer.located[issuer] = tuple(h for h, place in places.items() if place and place[0] == issuer)
         return self._push(peer, now_ns, asked_for=issuer)
+
+    def _known(self, issuers: Iterable[bytes]) -> set[bytes]:
+        """Return those that the registry or the store has: of others nothing is kept."""
+        known = {issuer for issuer in issuers if issuer in self._dag.registry.issuers}
+        rest = {issuer for issuer in issuers if issuer not in known}
+        if rest:
+            known |= rest & (self._store.tips().keys() | self._store.frozen().keys())
+        return known
 
     # Sending
 

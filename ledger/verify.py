@@ -60,11 +60,15 @@ def verify(path: Path) -> Audit:
     """Audit the database at ``path``, without changing it. Damage gives findings, never an exception."""
     audit = Audit()
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        connection = _connected(path, "mode=ro")
     except sqlite3.Error as error:
         audit.findings.append(Finding(f"the file cannot be opened: {error}"))
         return audit
     try:
+        if not _may_be_read(connection) and not _is_in_use(path):
+            # SQLite cannot write beside it, as it does even to read; nobody else has it open either.
+            connection.close()
+            connection = _connected(path, "mode=ro&immutable=1")
         # One snapshot for all that is read: a node may go on writing meanwhile.
         connection.execute("BEGIN")
         _Auditor(connection, audit).run()
@@ -75,6 +79,25 @@ def verify(path: Path) -> Audit:
     finally:
         connection.close()
     return audit
+
+
+def _connected(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
+
+
+def _may_be_read(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+    except (sqlite3.Error, UnicodeDecodeError):
+        # Damage: that is for the audit to tell.
+        pass
+    return True
+
+
+def _is_in_use(path: Path) -> bool:
+    return any(path.with_name(f"{path.name}{suffix}").exists() for suffix in ("-wal", "-journal"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from functools import cache
@@ -169,6 +170,28 @@ def test_what_is_no_database_is_a_finding(tmp_path: Path, content: bytes) -> Non
     path = tmp_path / "x.db"
     path.write_bytes(content)
     assert not verify(path).clean
+
+
+def test_a_whole_database_where_nothing_may_be_written_is_whole() -> None:
+    """In write-ahead mode, as every store is, SQLite wants to write beside it even to read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "x.db"
+        path.write_bytes(database())
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65_534)
+        try:
+            with pytest.raises(PermissionError):
+                (folder / "other").touch()
+            audit = verify(path)
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+        assert (audit.findings, audit.pending) == ([], 1)
+        assert audit.blocks > 3
 
 
 @pytest.mark.parametrize("kept", [100, 4096, 20_000, 60_000])

@@ -37,6 +37,7 @@ _MENDS: Final = {
     errno.EACCES: "add this user to the group of the device (dialout for serial ports), then log in again",
     errno.EPERM: "add this user to the group of the device (dialout for serial ports), then log in again",
     errno.EBUSY: "another program holds it: stop that one first",
+    errno.EAGAIN: "another program holds it: stop that one first",
     errno.ECONNREFUSED: "start the program that serves this port, or mend the address",
 }
 
@@ -124,6 +125,9 @@ def open_stream(address: str, bits_per_second: int) -> ByteStream:
 
 
 def _cause(error: OSError | ValueError) -> str:
+    if isinstance(error, socket.gaierror):
+        # Its numbers are not those of the system.
+        return f"{error.strerror}; check the host's name, and that it can be looked up from here"
     number = getattr(error, "errno", None)
     if number is None:
         return f"{error}; check the address"

@@ -56,7 +56,7 @@ def test_a_terminal_is_nobody_elses_meanwhile() -> None:
     master, slave = os.openpty()
     path = os.ttyname(slave)
     stream = open_stream(path, 115_200)
-    with pytest.raises(StreamError, match=re.escape(path)):
+    with pytest.raises(StreamError, match=rf"^{path}: .*; another program holds it"):
         open_stream(path, 115_200)
     stream.close()
     open_stream(path, 115_200).close()
@@ -184,6 +184,17 @@ def test_a_port_behind_the_network_by_rfc_2217() -> None:
 def test_what_cannot_be_opened_is_named_with_the_mend(address: str, message: str) -> None:
     with pytest.raises(StreamError, match=rf"^{re.escape(address)}: .*{re.escape(message)}"):
         open_stream(address, 9600)
+
+
+def test_a_host_that_nobody_knows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(*_arguments: object, **_more: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(
+        StreamError, match=r"^socket://nowhere\.invalid:1: Name or service not known; check the host's name"
+    ):
+        open_stream("socket://nowhere.invalid:1", 9600)
 
 
 def test_a_plain_file_is_no_device(tmp_path: Path) -> None:

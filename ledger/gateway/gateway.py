@@ -91,6 +91,8 @@ class Refusal(enum.StrEnum):
     """Not stored, so not acknowledged: the Uno keeps the frame and repeats it."""
 
 
+SHORTEST_RETRY_NS = 1_000_000_000
+
 RECEIVED = "received"
 STORED = "stored"
 REPEAT = "repeat"
@@ -147,7 +149,7 @@ class Gateway:
         except StoreError as error:
             outcome = self._refuse(Refusal.STORE_FAILED, f"frame not acknowledged: {error}", effects)
             # It may have been stored all the same: then it waits in the store without being counted here.
-            self._expect_seal(now_ns + self._batch.age_ns)
+            self._expect_seal(now_ns + self._retry_ns)
         self._counts[outcome] += 1
         return effects
 
@@ -182,6 +184,11 @@ class Gateway:
         self._expect_seal(now_ns if full else now_ns + self._batch.age_ns)
         return STORED
 
+    @property
+    def _retry_ns(self) -> int:
+        """How long to leave a store or node alone that has failed: asking again at once mends nothing."""
+        return max(self._batch.age_ns, SHORTEST_RETRY_NS)
+
     def _expect_seal(self, due_ns: int) -> None:
         if self._seal_due_ns is None or due_ns < self._seal_due_ns:
             self._seal_due_ns = due_ns
@@ -198,17 +205,18 @@ class Gateway:
         if self._seal_due_ns is None or now_ns < self._seal_due_ns:
             return []
         effects: list[Effect] = []
-        sealed = False
+        sealed = failed = False
         try:
             if self._store.pending(1):
                 effects += self._node.seal_block(now_ns)
                 sealed = any(isinstance(effect, BlockStored) and effect.own for effect in effects)
             self._count_pending(now_ns)
         except StoreError as error:
-            effects.append(Rejected(Refusal.STORE_FAILED, f"no block sealed: {error}"))
-        if not sealed and self._pending:
-            # Whatever hinders the node is not mended by asking again at once.
-            self._seal_due_ns = now_ns + max(self._batch.age_ns, 1)
+            failed = True
+            what = "a block was sealed, but the store fails" if sealed else "no block sealed"
+            effects.append(Rejected(Refusal.STORE_FAILED, f"{what}: {error}"))
+        if failed or (not sealed and self._pending):
+            self._seal_due_ns = now_ns + self._retry_ns
         return effects
 
     def _count_pending(self, now_ns: int) -> None:

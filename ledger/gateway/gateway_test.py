@@ -285,6 +285,45 @@ def test_a_store_that_cannot_seal_is_asked_again_later_and_not_at_once(branch: B
     assert any(isinstance(effect, BlockStored) for effect in branch.tick())
 
 
+def test_a_gateway_with_a_damaged_pending_reading_starts_and_seals_the_others(branch: Branch) -> None:
+    for counter in range(2):
+        branch.receive(sealed(1, counter))
+    branch.store._connection.execute("UPDATE pending SET frame = x'00' WHERE counter = 0")
+    branch.restart()
+    assert [reading.counter for reading in branch.store.readings()] == [1]
+    assert len(acks(branch.receive(sealed(1, 2)))) == 1
+    branch.now_ns += BATCH.age_ns
+    branch.tick()
+    assert [reading.counter for reading in branch.store.readings()] == [1, 2]
+    assert branch.wake_ns is None
+    assert branch.store.damaged_pending_count() == 1
+
+
+def test_a_card_that_fails_while_nothing_waits_is_asked_again_later(branch: Branch) -> None:
+    """The reading that may have been stored was not, and the next look fails as well."""
+    branch.store.plan = iter(("none", "fails"))
+    branch.receive(sealed(1, 0))
+    branch.now_ns += BATCH.age_ns
+    branch.store.plan = fault_after(0, "fails")
+    effects = branch.tick()
+    assert reasons(effects) == [Refusal.STORE_FAILED]
+    assert effects[-1] == WakeAt(branch.now_ns + BATCH.age_ns)
+    branch.now_ns += BATCH.age_ns
+    assert branch.tick() == []
+
+
+def test_without_a_batch_age_a_full_disk_is_tried_once_a_second(tmp_path: Path) -> None:
+    branch = Branch(tmp_path, BatchRule(age_ns=0))
+    branch.store.plan = fault_after(1, "fails")
+    branch.receive(sealed(1, 0))
+    assert branch.wake_ns == branch.now_ns + SECOND_NS
+    branch.receive(sealed(1, 0))
+    assert branch.wake_ns == branch.now_ns
+    branch.store.plan = fault_after(2, "fails")
+    assert reasons(branch.tick()) == [Refusal.STORE_FAILED]
+    assert branch.wake_ns == branch.now_ns + SECOND_NS
+
+
 def test_a_reading_stored_in_spite_of_an_error_is_sealed_too(branch: Branch) -> None:
     branch.store.plan = fault_after(1, "fails late")
     branch.receive(sealed(1, 0))

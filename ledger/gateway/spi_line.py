@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 """Of what is said on the line; both ends must have the same."""
+LINE_BITS_PER_SECOND: Final = 1_000_000
+"""Where the line is a real one, at both ends; USB and its kin take no notice."""
 MAX_TRANSFER_BYTES: Final = 257
 """An address and the whole FIFO."""
 _COUNT_BYTES: Final = 2

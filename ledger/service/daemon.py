@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import stat
 import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from ledger.gateway.gateway import Gateway
@@ -53,7 +55,7 @@ def check(config: GatewayConfig | ServerConfig) -> str:
     """Check all that a daemon would read before it starts, and say what it would be. Raises START_ERRORS."""
     member = _member(config.node)
     store = config.node.store
-    if store.exists():
+    if _has_store(config.node):
         _check_store(store, member.registry)
     elif not os.access(store.parent, os.W_OK | os.X_OK):
         raise ConfigError(
@@ -100,12 +102,27 @@ def run_server(config: ServerConfig) -> None:
 
 
 def _member(config: NodeConfig) -> _Member:
-    if config.store.is_dir():
+    _has_store(config)
+    key = load_key(config.signing_key)
+    return _Member(key, load_registry(config.registry, key))
+
+
+def _has_store(config: NodeConfig) -> bool:
+    """Tell whether the store is there already. Raises ConfigError where none can be."""
+    try:
+        mode = config.store.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConfigError(
+            f"{config.file}: key store: {config.store}: {error.strerror};"
+            " name a file in a folder that this user may enter"
+        ) from None
+    if stat.S_ISDIR(mode):
         raise ConfigError(
             f"{config.file}: key store: it is a folder, {config.store}; give the path of a file in it"
         )
-    key = load_key(config.signing_key)
-    return _Member(key, load_registry(config.registry, key))
+    return True
 
 
 def _take_up(config: NodeConfig, stack: ExitStack) -> tuple[_Member, SqliteStore]:
@@ -120,11 +137,9 @@ def _take_up(config: NodeConfig, stack: ExitStack) -> tuple[_Member, SqliteStore
 def _check_store(path: Path, registry: Registry) -> None:
     store = open_for_reading(path)
     try:
-        kept = store.registry()
+        store.lacks_registry(registry)
     finally:
         store.close()
-    if kept is not None and kept.network != registry.network:
-        raise StoreError(f"{path}: belongs to another network: give this node its own database")
 
 
 @contextmanager
@@ -155,7 +170,7 @@ def _run(
     exchange: Exchange,
     inbox: Inbox,
 ) -> None:
-    events = EventLog(sys.stdout.buffer, time.time_ns)
+    events = EventLog(FileIO(sys.stdout.fileno(), "wb", closefd=False), time.time_ns)
     runner = Runner(build, store, exchange, inbox, LedgerClock(), events, Supervisor())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())

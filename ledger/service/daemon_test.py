@@ -13,6 +13,7 @@ import termios
 import threading
 import tty
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,9 @@ from ledger import frame
 from ledger.cli import app
 from ledger.frame import FrameError, FrameId
 from ledger.gateway.framing import Deframer, wrap
+from ledger.registry import Registry
 from ledger.service.process_pair import ProcessPair, readings, until
+from ledger.store.sqlite import SqliteStore
 from ledger.verify import verify
 
 if TYPE_CHECKING:
@@ -212,6 +215,8 @@ def test_a_server_whose_port_is_taken_says_so(pair: ProcessPair) -> None:
             "this is not a ledger database",
         ),
         (lambda folder: (folder / "east.db").mkdir(), "key store: it is a folder"),
+        (lambda folder: name_store(folder, "n" * 300), "File name too long; name a file in a folder"),
+        (lambda folder: keep_registry(folder, 2), "east.db: keeps registry epoch 2; a different registry"),
         (
             lambda folder: (folder / "east.toml").write_text("name = 1"),
             "east.toml: key name is 1; it must be",
@@ -236,6 +241,18 @@ def take_from_registry(folder: Path, name: str) -> None:
     document = json.loads((folder / "registry.json").read_text())
     document["issuers"] = [issuer for issuer in document["issuers"] if issuer["name"] != name]
     (folder / "registry.json").write_text(json.dumps(document))
+
+
+def name_store(folder: Path, name: str) -> None:
+    file = folder / "east.toml"
+    file.write_text(file.read_text().replace("east.db", name))
+
+
+def keep_registry(folder: Path, epoch: int) -> None:
+    """Have been started before under a newer registry than the file is."""
+    store = SqliteStore(folder / "east.db")
+    store.put_registry(replace(Registry.load(folder / "registry.json"), epoch=epoch))
+    store.close()
 
 
 def ended(command: str, config: Path) -> tuple[int, str]:

@@ -5,6 +5,7 @@ Every line has ``t_ns`` (nanoseconds since 1970) and ``event``; bytes are in hex
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING, Final
 
@@ -17,12 +18,18 @@ LONGEST_TEXT: Final = 400
 
 
 class EventLog:
-    """Collects lines until :meth:`flush`. A reader that is gone silences it, and stops nothing else."""
+    """Collects lines until :meth:`flush`. A reader that is gone silences it, and stops nothing else.
+
+    ``output`` must not be buffered. Lines that it does not take, as on a full disk, are lost, but none is
+    torn: the rest of one that was begun comes first next time, and ``events_lost`` tells how many went.
+    """
 
     def __init__(self, output: BinaryIO, clock_ns: Callable[[], int]) -> None:
         self._output: BinaryIO | None = output
         self._clock_ns = clock_ns
         self._lines: list[str] = []
+        self._rest = b""
+        self._lost = 0
 
     def tell(self, event: str, **facts: object) -> None:
         """Note an event."""
@@ -33,14 +40,33 @@ class EventLog:
         """Write what was noted."""
         if not self._lines:
             return
-        text = "\n".join(self._lines) + "\n"
+        told_lost = self._lost
+        if told_lost:
+            self.tell("events_lost", count=told_lost)
+        data = self._rest + ("\n".join(self._lines) + "\n").encode()
         self._lines.clear()
-        if self._output is not None:
+        written = self._write(data)
+        left = data[written:]
+        is_begun = bool(self._rest) if written == 0 else data[written - 1 : written] != b"\n"
+        self._rest = left[: left.find(b"\n") + 1] if is_begun else b""
+        dropped = left.count(b"\n") - self._rest.count(b"\n")
+        # The last line is that about earlier ones: lost itself, it is no event more, but they are untold yet.
+        self._lost = told_lost + dropped - 1 if told_lost and dropped else dropped
+
+    def _write(self, data: bytes) -> int:
+        """Write as much as the output takes; return how many bytes."""
+        written = 0
+        taken = 1
+        while taken and self._output is not None and written < len(data):
             try:
-                self._output.write(text.encode())
-                self._output.flush()
-            except (OSError, ValueError):
-                self._output = None
+                # None, as from what would block, is nothing taken.
+                taken = self._output.write(data[written:]) or 0
+            except (OSError, ValueError) as error:
+                if not isinstance(error, OSError) or error.errno == errno.EPIPE:
+                    self._output = None
+                taken = 0
+            written += taken
+        return written
 
 
 def shortened(text: str) -> str:

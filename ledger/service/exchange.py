@@ -129,7 +129,8 @@ class Exchange:
 
     ``calls`` are the peers to call; ``listen`` and ``admits`` make it one that is called. ``counts`` has
     ``connects``, ``refused`` (calls that nobody took), ``replaced`` (connections), ``strangers``, ``dropped``
-    and ``oversized`` (messages), and ``mistakes`` (of this program).
+    and ``oversized`` (messages), and ``mistakes`` (of this program). ``refusals`` says, of each peer whose
+    last call nobody took, why.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Exchange:
         timing: Timing | None = None,
     ) -> None:
         self.counts: collections.Counter[str] = collections.Counter()
+        self.refusals: dict[str, str] = {}
         self._name = name
         self._post = post
         self._calls = tuple(calls)
@@ -213,6 +215,7 @@ class Exchange:
         if earlier is not None:
             self.counts["replaced"] += 1
             self._link_down(earlier)
+        self.refusals.pop(peer, None)
         link = self._links[peer] = _Link(peer, self._loop)
         self.counts["connects"] += 1
         self._post(PeerUp(peer))
@@ -324,20 +327,33 @@ class Exchange:
         async with grpc.aio.insecure_channel(str(peer.address), options=options) as channel:
             method = channel.stream_stream(f"/{_SERVICE}/{_METHOD}")
             call = method(metadata=((_NAME_KEY, self._name),))
-            try:
-                async with asyncio.timeout(self._timing.connect_s):
-                    await call.wait_for_connection()
-                    welcome = _WELCOME in [tuple(entry) for entry in await call.initial_metadata()]
-            except (grpc.RpcError, TimeoutError):
-                welcome = False
-            if not welcome:
+            refusal = await self._refusal(call)
+            if refusal is not None:
                 call.cancel()
                 self.counts["refused"] += 1
+                self.refusals[peer.name] = f"{peer.address}: {refusal}"
                 return 0.0
             began_s = self._loop.time()
             await self._converse(self._link_up(peer.name), _incoming(call), call.write)
             call.cancel()
             return self._loop.time() - began_s
+
+    async def _refusal(self, call: Any) -> str | None:
+        """Why nobody takes a call, with the mend; None once it is taken."""
+        try:
+            async with asyncio.timeout(self._timing.connect_s):
+                await call.wait_for_connection()
+                if _WELCOME in [tuple(entry) for entry in await call.initial_metadata()]:
+                    return None
+                code, cause = await call.code(), await call.details()
+        except grpc.RpcError as error:
+            code, cause = error.code(), error.details()
+        except TimeoutError:
+            code, cause = None, f"no answer within {self._timing.connect_s:g} s"
+        if code is grpc.StatusCode.PERMISSION_DENIED:
+            return f"{cause}; have it admit the name {self._name} from this host's address"
+        cause = cause or "it does not answer as a ledger does"
+        return f"{cause}; check the address, the tunnel, and that a server of the ledger runs there"
 
 
 async def _incoming(call: Any) -> AsyncIterator[bytes]:

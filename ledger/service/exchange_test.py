@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import threading
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -117,6 +118,52 @@ def test_a_stranger_is_refused_and_counted(claimed: str, admitted: str | None) -
         with running(calling):
             until(lambda: serving.counts["strangers"] >= 2)
     assert there.messages == here.messages == []
+
+
+def test_why_a_call_is_not_taken_is_kept_until_one_is() -> None:
+    there, here = Received(), Received()
+    port = _free_port()
+    calling = caller("east", here, port)
+    with running(calling):
+        until(lambda: calling.refusals)
+        assert calling.refusals["server"].startswith(f"127.0.0.1:{port}: ")
+        assert "Connection refused" in calling.refusals["server"]
+        serving = Exchange(
+            "server",
+            there.post,
+            listen=HostPort("127.0.0.1", port),
+            admits=[AdmittedPeer("east", LOCAL)],
+            timing=QUICK,
+        )
+        with running(serving):
+            here.wait_for_message(PeerUp("server"))
+            assert calling.refusals == {}
+
+
+def test_a_caller_that_is_not_admitted_hears_it_and_one_that_nobody_answers_says_so() -> None:
+    serving = server(Received(), "west")
+    with running(serving), running(calling := caller("east", Received(), serving.port)):
+        until(lambda: calling.refusals)
+        assert calling.refusals["server"] == (
+            f"127.0.0.1:{serving.port}: this node does not know you; have it admit the name east from this"
+            " host's address"
+        )
+    impatient = replace(QUICK, connect_s=0.3)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = HostPort("127.0.0.1", mute.getsockname()[1])
+        calling = Exchange("east", Received().post, calls=[CalledPeer("server", address)], timing=impatient)
+        with running(calling):
+            until(lambda: calling.refusals)
+            assert calling.refusals["server"].startswith(f"{address}: no answer within 0.3 s; check ")
+
+
+def test_a_host_that_nobody_knows_is_named() -> None:
+    address = HostPort("nowhere.invalid", 7400)
+    calling = Exchange("east", Received().post, calls=[CalledPeer("server", address)], timing=QUICK)
+    with running(calling):
+        until(lambda: calling.refusals)
+        assert calling.refusals["server"].startswith("nowhere.invalid:7400: ")
+        assert "; check the address, the tunnel" in calling.refusals["server"]
 
 
 def test_a_known_name_from_another_address_is_a_stranger() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ledger.effects import Effect, Rejected
 from ledger.gateway import hc12
 from ledger.gateway.byte_stream import open_stream
 from ledger.gateway.hc12 import Hc12Loop
 from ledger.gateway.radio_loop import RadioFault, RadioLoop
-from ledger.gateway.spi_line import SpiLinePort
+from ledger.gateway.spi_line import LINE_BITS_PER_SECOND, SpiLinePort
 from ledger.gateway.spidev import SpidevPort
 from ledger.gateway.sx1278 import RadioError, Sx1278
 from ledger.service.config import Hc12Port, SerialWires, SpidevWires, Wires
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from ledger.gateway.radio_loop import FrameHandler
     from ledger.gateway.sx1278 import RadioSettings
     from ledger.messages import Message
-
-LINE_BITS_PER_SECOND: Final = 1_000_000
-"""Of a serial line to an SX1278, where the line is a real one: USB and its kin take no notice."""
 
 
 class Radio(Protocol):

@@ -48,6 +48,7 @@ class Links(Protocol):
     """The ways to the peers (:class:`ledger.service.exchange.Exchange`)."""
 
     counts: collections.Counter[str]
+    refusals: dict[str, str]
 
     def send(self, peer: str, payload: bytes) -> None:
         """Send a message, or lose it."""
@@ -91,6 +92,8 @@ class Runner:
         self._rejected: collections.Counter[str] = collections.Counter()
         self._stored: collections.Counter[str] = collections.Counter()
         self._radio_fault: str | None = ""
+        self._pending_damaged = 0
+        self._refusals: dict[str, str] = {}
         # Appointments with the monotonic clock, which is never set.
         self._wake_ns: int | None = None
         self._next_tick_ns = self._next_status_ns = self._next_alive_ns = 0
@@ -145,6 +148,8 @@ class Runner:
             self._attend_radio()
         self._keep_appointments()
         self._attend_radio()
+        self._tell_refusals()
+        self._tell_pending_damaged()
 
     def _build_anew(self, now_ns: int) -> None:
         self._wake_ns = None
@@ -203,6 +208,24 @@ class Runner:
             else:
                 self._events.tell("radio_down", detail=radio.fault)
 
+    def _tell_refusals(self) -> None:
+        # Another thread changes them.
+        refusals = self._links.refusals.copy()
+        for peer, detail in refusals.items():
+            if self._refusals.get(peer) != detail:
+                self._events.tell("peer_refused", peer=peer, detail=shortened(detail))
+        self._refusals = refusals
+
+    def _tell_pending_damaged(self) -> None:
+        damaged = self._store.damaged_pending_count()
+        if damaged > self._pending_damaged:
+            self._events.tell(
+                "pending_damaged",
+                count=damaged,
+                detail="acknowledged readings are damaged and set aside: run `ledger verify` to see which",
+            )
+        self._pending_damaged = damaged
+
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             match effect:
@@ -253,14 +276,18 @@ class Runner:
         )
 
     def _store_counts(self) -> Mapping[str, int | None]:
-        """``blocks`` counts the blocks of all chains; of an issuer that forked, its longest branch."""
+        """``blocks`` counts the blocks of all chains; of an issuer that forked, its longest branch.
+
+        ``pending`` leaves out what is damaged.
+        """
         try:
             return {
                 "pending": self._store.pending_count(),
+                "pending_damaged": self._store.damaged_pending_count(),
                 "blocks": sum(seq + 1 for seq in self._store.frontier().values()),
             }
         except StoreError:
-            return {"pending": None, "blocks": None}
+            return {"pending": None, "pending_damaged": None, "blocks": None}
 
 
 def _resident_bytes() -> int:

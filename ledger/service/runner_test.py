@@ -24,6 +24,7 @@ from ledger.effects import (
     Transmit,
     WakeAt,
 )
+from ledger.fleet import reading
 from ledger.messages import FromPeer, Message, PeerDown, PeerUp, Tick
 from ledger.service.clock import LedgerClock
 from ledger.service.events import EventLog
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 class Links:
     def __init__(self) -> None:
         self.counts: collections.Counter[str] = collections.Counter()
+        self.refusals: dict[str, str] = {}
         self.sent: list[tuple[str, bytes]] = []
 
     def send(self, peer: str, payload: bytes) -> None:
@@ -196,6 +198,40 @@ def test_everything_that_happens_is_told(stage: Stage) -> None:
     assert status["radio"] == {"up": True, "line_repeats": 2}
     assert status["cpu_ns"] > 0
     assert status["rss_bytes"] > 1_000_000
+
+
+def test_a_peer_that_does_not_take_calls_is_told_when_the_cause_changes(stage: Stage) -> None:
+    def after_two_ticks() -> list[dict[str, Any]]:
+        # Between them there is at least one whole turn.
+        seen = stage.messages.count(Tick())
+        until(lambda: stage.messages.count(Tick()) >= seen + 2)
+        return stage.events("peer_refused")
+
+    no_answer, stranger = ({"peer": "server", "detail": cause} for cause in ("no answer", "not admitted"))
+    stage.start()
+    stage.links.refusals["server"] = "no answer"
+    assert after_two_ticks() == [no_answer]
+    stage.links.refusals["server"] = "not admitted"
+    assert after_two_ticks() == [no_answer, stranger]
+    stage.links.refusals.clear()
+    after_two_ticks()
+    stage.links.refusals["server"] = "not admitted"
+    assert after_two_ticks() == [no_answer, stranger, stranger]
+
+
+def test_pending_readings_set_aside_are_told_and_counted(stage: Stage) -> None:
+    for counter in range(2):
+        stage.store.add_pending(*reading(1, counter))
+    stage.store._connection.execute("UPDATE pending SET leaf = x'00' WHERE counter = 0")
+    stage.store.pending(10)
+    stage.start()
+    until(lambda: stage.events("pending_damaged"))
+    stage.stop()
+    (told,) = stage.events("pending_damaged")
+    assert told["count"] == 1
+    assert "ledger verify" in told["detail"]
+    (status,) = stage.events("status")
+    assert (status["pending"], status["pending_damaged"]) == (1, 1)
 
 
 def test_a_wish_to_be_woken_is_kept_long_before_the_next_spare_tick(stage: Stage) -> None:

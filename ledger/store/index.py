@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ledger.block import BlockError
 from ledger.store import schema
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def add_block(connection: sqlite3.Connection, block_id: int, block: Block) -> None:
-    """Derive what one block adds, except heads and void blocks (see :func:`settle`)."""
-    parents = [
-        connection.execute("SELECT id FROM block WHERE hash = ?", (parent,)).fetchone()[0]
-        for parent in block.header.parents
-    ]
+    """Derive what one block adds, except heads and void blocks (see :func:`settle`).
+
+    Raises BlockError when a parent is missing or a leaf is malformed.
+    """
+    parents = [_block_id(connection, parent) for parent in block.header.parents]
     connection.executemany(
         "INSERT INTO edge (parent, child) VALUES (?, ?)", [(parent, block_id) for parent in parents]
     )
@@ -29,6 +30,13 @@ def add_block(connection: sqlite3.Connection, block_id: int, block: Block) -> No
         connection.execute("DELETE FROM tip WHERE block = ?", (parents[0],))
     connection.execute("INSERT INTO tip (block) VALUES (?)", (block_id,))
     connection.executemany("INSERT INTO reading VALUES (?, ?, ?, ?, ?, ?)", reading_rows(block_id, block))
+
+
+def _block_id(connection: sqlite3.Connection, block_hash: bytes) -> int:
+    row = connection.execute("SELECT id FROM block WHERE hash = ?", (block_hash,)).fetchone()
+    if row is None:
+        raise BlockError(f"its parent {block_hash.hex()} is missing")
+    return int(row[0])
 
 
 def reading_rows(block_id: int, block: Block) -> list[tuple[int, int, int, int, int, int]]:
@@ -106,11 +114,17 @@ def void_blocks(connection: sqlite3.Connection) -> set[int]:
 
 
 def rebuild(connection: sqlite3.Connection, blocks: Iterable[tuple[int, Block]]) -> None:
-    """Derive everything anew. ``blocks`` are all the stored ones with their ids, in the order of ids."""
+    """Derive everything anew. ``blocks`` are all the stored ones with their ids, in the order of ids.
+
+    Raises BlockError, which names the block.
+    """
     for table in schema.DERIVED_TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     for statement in filter(str.strip, schema.DERIVED.split(";")):
         connection.execute(statement)
     for block_id, block in blocks:
-        add_block(connection, block_id, block)
+        try:
+            add_block(connection, block_id, block)
+        except BlockError as error:
+            raise BlockError(f"block {block.hash.hex()} is damaged: {error}") from None
     settle_anew(connection)

@@ -67,16 +67,22 @@ class Store(Protocol):
         """Return the newest registry kept."""
 
     def add_pending(self, reading: Reading, frame: bytes) -> None:
-        """Keep a reading and its radio frame until a block takes it. Once durable, it may be acknowledged."""
+        """Keep a reading and its radio frame until a block takes it. Once durable, it may be acknowledged.
+
+        It takes the place of a damaged reading with its key.
+        """
 
     def pending(self, limit: int) -> list[Reading]:
-        """Return the oldest pending readings."""
+        """Return the oldest pending readings; damaged ones are set aside: kept, counted, never returned."""
 
     def pending_count(self) -> int:
-        """Return how many readings wait for a block."""
+        """Return how many readings wait for a block, without those set aside."""
+
+    def damaged_pending_count(self) -> int:
+        """Return how many pending readings were found damaged, and so set aside."""
 
     def has_reading(self, uno_id: int, boot_epoch: int, counter: int) -> bytes | None:
-        """Return the frame hash of a reading that is pending or in a block that counts, else None."""
+        """Return the frame hash of a reading that is pending, whole, or in a block that counts, else None."""
 
     def put_own_block(self, block: Block) -> None:
         """Keep a block and drop its readings from the pending ones."""

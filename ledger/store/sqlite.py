@@ -44,6 +44,20 @@ def digest(*parts: bytes) -> bytes:
     return hashlib.blake2b(b"".join(parts), digest_size=DIGEST_BYTES).digest()
 
 
+_PENDING_COLUMNS = "CAST(leaf AS BLOB), CAST(frame AS BLOB), digest"
+"""A flipped bit can change the type of a value under SQLite's eyes; text that is none cannot even be read."""
+
+
+def _whole_reading(leaf: object, frame: object, expected: object) -> Reading | None:
+    """Return the reading of a pending row, None if the row is damaged."""
+    if not isinstance(leaf, bytes) or not isinstance(frame, bytes) or digest(leaf, frame) != expected:
+        return None
+    try:
+        return Reading.decode(leaf)
+    except BlockError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class IssuerShare:
     """What one issuer has written: readings are counted as often as they stand in blocks."""
@@ -74,6 +88,7 @@ class SqliteStore:
                         f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'OFF'}"
                     )
                 self._frozen = self._read_frozen()
+                self._damaged_pending: set[int] = set()
             except BaseException:
                 self._connection.close()
                 raise
@@ -147,11 +162,21 @@ class SqliteStore:
 
     def put_registry(self, registry: Registry) -> None:
         """Keep the public part of a registry; see :class:`ledger.store.Store`."""
+        if not self.lacks_registry(registry):
+            return
         raw = registry.public_part()
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO registry (epoch, raw, digest) VALUES (?, ?, ?)",
+                (registry.epoch, raw, digest(raw)),
+            )
+
+    def lacks_registry(self, registry: Registry) -> bool:
+        """Tell whether a registry is to be kept yet. Raises StoreError for one that must not be."""
         kept = self.registry()
         if kept is not None:
-            if kept.public_part() == raw:
-                return
+            if kept.public_part() == registry.public_part():
+                return False
             if kept.network != registry.network:
                 raise StoreError(f"{self.path}: belongs to another network: give this node its own database")
             if kept.epoch >= registry.epoch:
@@ -159,11 +184,7 @@ class SqliteStore:
                     f"{self.path}: keeps registry epoch {kept.epoch}; a different registry must have a higher"
                     f" epoch than that, not {registry.epoch}"
                 )
-        with self._transaction():
-            self._connection.execute(
-                "INSERT INTO registry (epoch, raw, digest) VALUES (?, ?, ?)",
-                (registry.epoch, raw, digest(raw)),
-            )
+        return True
 
     def registry(self) -> Registry | None:
         """Return the newest registry kept."""
@@ -190,46 +211,67 @@ class SqliteStore:
             raise StoreError(f"reading {reading.key} is stored already: ask has_reading first")
         leaf = reading.encode()
         with self._transaction():
+            # What may stand in its place is damaged, or has_reading would have found it.
+            damaged = self._pending_row(reading.key)
+            if damaged is not None:
+                self._connection.execute("DELETE FROM pending WHERE id = ?", (damaged[0],))
             self._connection.execute(
                 "INSERT INTO pending (uno_id, boot_epoch, counter, leaf, frame, digest)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (*reading.key, leaf, frame, digest(leaf, frame)),
             )
+        if damaged is not None:
+            self._damaged_pending.discard(damaged[0])
 
     def pending(self, limit: int) -> list[Reading]:
-        """Return the oldest pending readings."""
+        """Return the oldest pending readings; damaged ones are set aside."""
+        readings: list[Reading] = []
         with self._errors():
             rows = self._connection.execute(
-                "SELECT leaf, frame, digest FROM pending ORDER BY id LIMIT ?", (limit,)
-            ).fetchall()
-        readings = []
-        for leaf, frame, expected in rows:
-            if digest(leaf, frame) != expected:
-                raise StoreError(
-                    f"{self.path}: a pending reading is damaged: run `ledger verify` to see which"
-                )
-            readings.append(Reading.decode(leaf))
+                f"SELECT id, {_PENDING_COLUMNS}, uno_id, boot_epoch, counter FROM pending ORDER BY id"
+            )
+            for row_id, leaf, frame, expected, *key in rows:
+                if len(readings) == limit:
+                    break
+                reading = _whole_reading(leaf, frame, expected)
+                if reading is not None and list(reading.key) == key:
+                    readings.append(reading)
+                    self._damaged_pending.discard(row_id)
+                else:
+                    self._damaged_pending.add(row_id)
+            rows.close()
         return readings
 
     def pending_count(self) -> int:
-        """Return how many readings wait for a block."""
+        """Return how many readings wait for a block, without those set aside."""
         with self._errors():
-            return int(self._connection.execute("SELECT count(*) FROM pending").fetchone()[0])
+            kept = int(self._connection.execute("SELECT count(*) FROM pending").fetchone()[0])
+        return kept - len(self._damaged_pending)
+
+    def damaged_pending_count(self) -> int:
+        """Return how many pending readings were found damaged, and so set aside."""
+        return len(self._damaged_pending)
+
+    def _pending_row(self, key: tuple[int, int, int]) -> tuple[int, object, object, object] | None:
+        row: tuple[int, object, object, object] | None = self._connection.execute(
+            f"SELECT id, {_PENDING_COLUMNS} FROM pending WHERE (uno_id, boot_epoch, counter) = (?, ?, ?)", key
+        ).fetchone()
+        return row
 
     def has_reading(self, uno_id: int, boot_epoch: int, counter: int) -> bytes | None:
         """Return the frame hash of a reading pending or in a block that counts, else None."""
         key = (uno_id, boot_epoch, counter)
         with self._errors():
+            pending = self._pending_row(key)
+            reading = None if pending is None else _whole_reading(*pending[1:])
+            if reading is not None:
+                return reading.frame_hash
             row = self._connection.execute(
-                "SELECT leaf FROM pending WHERE (uno_id, boot_epoch, counter) = (?, ?, ?)", key
+                "SELECT substr(block.raw, offset + 1, length) FROM reading JOIN block ON block.id = block"
+                " WHERE (uno_id, boot_epoch, counter) = (?, ?, ?)"
+                " AND block NOT IN (SELECT block FROM void) ORDER BY block.hash LIMIT 1",
+                key,
             ).fetchone()
-            if row is None:
-                row = self._connection.execute(
-                    "SELECT substr(block.raw, offset + 1, length) FROM reading JOIN block ON block.id = block"
-                    " WHERE (uno_id, boot_epoch, counter) = (?, ?, ?)"
-                    " AND block NOT IN (SELECT block FROM void) ORDER BY block.hash LIMIT 1",
-                    key,
-                ).fetchone()
         return None if row is None else self._reading(row[0]).frame_hash
 
     def _reading(self, leaf: bytes) -> Reading:
@@ -518,7 +560,10 @@ class SqliteStore:
     def reindex(self) -> int:
         """Build the derived tables anew from the raw blocks; return the number of blocks."""
         with self._transaction():
-            index.rebuild(self._connection, self._decoded_blocks())
+            try:
+                index.rebuild(self._connection, self._decoded_blocks())
+            except BlockError as error:
+                raise StoreError(f"{self.path}: {error}; restore it from a peer") from None
             return int(self._connection.execute("SELECT count(*) FROM block").fetchone()[0])
 
     def _decoded_blocks(self) -> Iterator[tuple[int, Block]]:
@@ -528,6 +573,4 @@ class SqliteStore:
             try:
                 yield block_id, Block.decode(raw)
             except BlockError as error:
-                raise StoreError(
-                    f"{self.path}: block {block_hash.hex()} is damaged: {error}; restore it from a peer"
-                ) from None
+                raise BlockError(f"block {block_hash.hex()} is damaged: {error}") from None

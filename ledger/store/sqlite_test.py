@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.block import Block
+from ledger.encoding import encode
 from ledger.fleet import KEYS, PUBLIC, REGISTRY, reading
 from ledger.node import Node
 from ledger.registry import Issuer, Registry
@@ -68,6 +70,53 @@ def test_add_pending_refuses_what_it_must_not_keep(tmp_path: Path) -> None:
         store.add_pending(reading(1, 99)[0], b"another frame")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE pending SET frame = x'00' WHERE counter = 0",
+        "UPDATE pending SET leaf = x'00' WHERE counter = 0",
+        "UPDATE pending SET uno_id = 9 WHERE counter = 0",
+    ],
+)
+def test_a_damaged_pending_reading_is_set_aside_counted_and_told_and_the_rest_is_sealed(
+    tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "east.db"
+    store = SqliteStore(path)
+    for counter in range(3):
+        store.add_pending(*reading(1, counter))
+    store._connection.execute(damage)
+    assert [item.counter for item in store.pending(1)] == [1]
+    assert [item.counter for item in store.pending(10)] == [1, 2]
+    assert (store.pending_count(), store.damaged_pending_count()) == (2, 1)
+    node = Node(KEYS["east"], REGISTRY, store)
+    node.seal_block(1)
+    assert [item.counter for item in store.readings()] == [1, 2]
+    assert node.seal_block(2) == []
+    assert (store.pending_count(), store.damaged_pending_count()) == (0, 1)
+    store.close()
+    (finding,) = verify(path).findings
+    assert "pending reading" in str(finding)
+
+
+def test_a_repeat_of_a_frame_takes_the_place_of_its_damaged_reading(tmp_path: Path) -> None:
+    path = tmp_path / "east.db"
+    store = SqliteStore(path)
+    for counter in range(2):
+        store.add_pending(*reading(1, counter))
+    store._connection.execute("UPDATE pending SET leaf = x'00' WHERE counter = 0")
+    assert len(store.pending(10)) == 1
+    item, frame = reading(1, 0)
+    assert store.has_reading(*item.key) is None
+    store.add_pending(item, frame)
+    assert store.has_reading(*item.key) == item.frame_hash
+    assert sorted(item.counter for item in store.pending(10)) == [0, 1]
+    assert (store.pending_count(), store.damaged_pending_count()) == (2, 0)
+    store.put_registry(REGISTRY)
+    store.close()
+    assert verify(path).clean
+
+
 def test_readings_come_in_order_and_by_meter_and_issuer(tmp_path: Path) -> None:
     store = filled(tmp_path / "east.db")
     assert [r.key for r in store.readings()] == [(u, 1, c) for u in (1, 2) for c in range(3)]
@@ -103,6 +152,24 @@ def test_reindex_brings_back_what_was_derived(tmp_path: Path) -> None:
     assert store.reindex() == 3
     assert (store.heads(), store.tips(), list(store.readings())) == before
     assert verify(path).clean
+
+
+def test_reindex_names_the_block_that_hinders_it_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "east.db"
+    store = filled(path)
+    first, second = (block.hash.hex() for block in store.blocks_after({}, 10**6)[:2])
+    connection = store._connection
+    raw = connection.execute("SELECT raw FROM block WHERE id = 1").fetchone()[0]
+    bad_leaf = encode([Block.decode(raw).signed.raw, [b"no reading"]])
+    for damage, values, message in (
+        ("UPDATE block SET raw = ? WHERE id = 1", (b"no block",), f"block {first} is damaged"),
+        ("UPDATE block SET raw = ? WHERE id = 1", (bad_leaf,), f"block {first} is damaged"),
+        ("DELETE FROM block WHERE id = 1", (), f"block {second} is damaged: its parent {first} is missing"),
+    ):
+        connection.execute(damage, values)
+        with pytest.raises(StoreError, match=f"{path}: {message}.*restore it from a peer"):
+            store.reindex()
+        assert connection.execute("SELECT count(*) FROM reading").fetchone()[0] == 6
 
 
 def test_the_registry_may_only_grow(tmp_path: Path) -> None:
