@@ -50,7 +50,7 @@ _LOOK_AGAIN_S = 0.02
 class SshTarget:
     """Where a Pi is reached and as whom, and which key it must show (type and base64, as in known_hosts).
 
-    `name` is what messages call the seat. Raises ValueError for a host key that is none.
+    `name` is what messages call the seat. Raises InfrastructureError for a host key that cannot be used.
     """
 
     name: str
@@ -413,10 +413,17 @@ def _key_of(seat: str, line: str) -> paramiko.PKey:
     try:
         kind, encoded, *_ = line.split()
         return paramiko.PKey.from_type_string(kind, base64.b64decode(encoded, validate=True))
-    except (ValueError, IndexError, paramiko.SSHException, UnknownKeyType) as error:
-        raise ValueError(
-            f"{seat}: found {line[:60]!r} as host key, expected its kind and its base64, as ssh-keyscan "
-            "prints them after the host's name"
+    except UnknownKeyType as error:
+        raise InfrastructureError(
+            seat,
+            f"its host key is of the kind {kind[:60]}, which cannot be used here",
+            "pin one of another kind: ssh-keyscan -t ed25519 prints it",
+        ) from error
+    except (ValueError, IndexError, paramiko.SSHException) as error:
+        raise InfrastructureError(
+            seat,
+            f"its host key {line[:60]!r} is none",
+            "pin its kind and its base64, as ssh-keyscan prints them after the host's name",
         ) from error
 
 

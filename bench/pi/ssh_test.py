@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import os
 import shutil
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from bench.pi.ssh import CommandError, SshSeat, SshTarget
 from bench.rig.infrastructure import InfrastructureError
+from bench.rig.model import Login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -304,7 +306,15 @@ def test_a_seat_that_was_never_connected(target: SshTarget) -> None:
         SshSeat(target).run("true")
 
 
-@pytest.mark.parametrize("line", ["", "ssh-ed25519", "ssh-ed25519 !!!", "ssh-ed25519 AAAA", "nonsense AAAA"])
+@pytest.mark.parametrize("line", ["", "ssh-ed25519", "ssh-ed25519 !!!", "ssh-ed25519 AAAA"])
 def test_a_host_key_that_is_none(line: str) -> None:
-    with pytest.raises(ValueError, match=r"pi: found .* as host key, expected its kind and its base64"):
+    with pytest.raises(InfrastructureError, match=r"pi: its host key .* is none; pin its kind and"):
         SshTarget("pi", "127.0.0.1", 22, "bench", Path("identity"), line)
+
+
+@pytest.mark.parametrize("kind", [b"ssh-dss", b"sk-ssh-ed25519@openssh.com"])
+def test_a_host_key_of_a_kind_that_cannot_be_compared(kind: bytes) -> None:
+    blob = base64.b64encode(len(kind).to_bytes(4, "big") + kind).decode()
+    login = Login(host="pi", user="bench", identity="key", host_key=f"{kind.decode()} {blob}")
+    with pytest.raises(InfrastructureError, match=f"{kind.decode()}, which cannot be used here; pin one of"):
+        SshTarget.of("pi", login)

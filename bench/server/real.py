@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.pi.deployed.gateway_service import log_from
+from bench.pi.deployed.gateway_service import log_pages
 from bench.pi.ledger_process import LedgerEvent, Listener, NodeFolder, NodeSettings
 from bench.rig.infrastructure import InfrastructureError
 
@@ -27,7 +27,6 @@ FILES: Final = NodeFolder(Path(SETTINGS))
 """Where the host has what the configuration names; the store lies in `STORE`."""
 READY_S: Final = 90.0
 _COPY_S: Final = 300.0
-_EVENTS_AT_ONCE: Final = 20_000
 
 # Signing keys are of no use to the account's group, which `ledger` refuses to see.
 _DEPLOY: Final = f"""
@@ -47,7 +46,7 @@ systemctl is-active -q {UNIT} && exit 0
 systemctl reset-failed {UNIT} 2>/dev/null
 exec systemd-run --quiet --collect --unit={UNIT} --description="Server of the DAG ledger" \\
     -p Type=notify -p NotifyAccess=all -p TimeoutStartSec=60 -p TimeoutStopSec=20 -p User={USER} \\
-    -p UMask=0077 \\
+    -p UMask=0077 -p WatchdogSec=120 -p Restart=on-watchdog \\
     -p NoNewPrivileges=yes -p ProtectSystem=strict -p ReadWritePaths=$(dirname {STORE}) -p ProtectHome=yes \\
     -p PrivateTmp=yes -p LogRateLimitIntervalSec=0 "$1" serve --config {FILES.configuration}
 """
@@ -130,26 +129,15 @@ class RealServer:
     def collect_events(self) -> int:
         """Hand what it has told since the last time to the listener; return how many events that were."""
         collected = 0
-        while True:
-            where = (
-                f"--after-cursor={shlex.quote(self._cursor)}"
-                if self._cursor is not None
-                else f"--since=@{self._since_us // 1_000_000}"
-            )
-            # With a negative number of lines journalctl would count from the end.
-            command = (
-                f"journalctl -u {UNIT} -o json --output-fields=MESSAGE --no-pager -q {where}"
-                f" | head -n {_EVENTS_AT_ONCE}"
-            )
-            log = log_from(self._as_root(command, timeout_s=_COPY_S).output, self._cursor)
+        beginning = f"--since=@{self._since_us // 1_000_000}"
+        for log in log_pages(self.name, UNIT, self._told_to_root, self._cursor, beginning):
             self._cursor = log.cursor
             for line in log.lines:
                 if line.event is not None and "t_ns" in line.event and "event" in line.event:
                     facts = dict(line.event)
                     self._listener(LedgerEvent(int(facts.pop("t_ns")), str(facts.pop("event")), facts))
                     collected += 1
-            if len(log.lines) < _EVENTS_AT_ONCE:
-                return collected
+        return collected
 
     def verify(self) -> bool:
         """Whether `ledger verify` finds the store whole; audit a server that does not run."""
@@ -199,6 +187,9 @@ class RealServer:
         return self._ssh.run(
             f"{prefix}sh -c {shlex.quote(script)} server {words}", timeout_s=timeout_s, check=False
         )
+
+    def _told_to_root(self, command: str) -> str:
+        return self._as_root(command, timeout_s=_COPY_S).output
 
     def _error(self, what: str, mend: str) -> InfrastructureError:
         return InfrastructureError(self.name, what, mend)

@@ -3,7 +3,7 @@ settings.
 
 A second call finds everything as wanted and changes nothing. On the machine there are then::
 
-    /opt/dag-ledger/releases/DIGEST   the last two releases, and `current`, a link to the one in use
+    /opt/dag-ledger/releases/DIGEST   the last two releases, and `current`, a link to the gateway's
     /etc/dag-ledger                   gateway.toml, registry.json and signing.key
     /var/lib/dag-ledger               the store
     dag-gateway.service               the systemd unit, started at boot
@@ -57,6 +57,8 @@ Restart=always
 RestartSec=500ms
 TimeoutStartSec=60
 TimeoutStopSec=20
+WatchdogSec=120
+LogRateLimitIntervalSec=0
 User=@USER@
 Group=@USER@
 SupplementaryGroups=@GROUPS@
@@ -141,6 +143,8 @@ def deploy(seat: SshSeat, release: Release, settings: GatewaySettings, *, prefix
 
 def install_release(seat: SshSeat, release: Release, *, prefix: str = "/") -> str:
     """Bring a release to a machine beside what is in use there, which is left alone; return its folder.
+
+    Of releases that are not in use the last two stay.
 
     Raises InfrastructureError as :func:`deploy` does.
     """

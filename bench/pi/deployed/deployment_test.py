@@ -207,6 +207,11 @@ def test_a_machine_without_python_is_told(
         deploy(seat, release, SETTINGS)
 
 
+def test_a_gateway_that_hangs_is_started_anew() -> None:
+    lines = unit_text(SETTINGS).splitlines()
+    assert {"Type=notify", "WatchdogSec=120", "Restart=always"} <= set(lines)
+
+
 def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
     analyse = shutil.which("systemd-analyze")
     text = unit_text(SETTINGS).replace("@GROUPS@", "").replace("@DEVICES@", "DeviceAllow=/dev/null rw\n")

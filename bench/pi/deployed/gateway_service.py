@@ -12,13 +12,15 @@ from bench.pi.deployed.deployment import CURRENT, SLICE, STORE, UNIT, USER
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from bench.pi.ssh import Finished, SshSeat
 
 MOST_LINES: Final = 20_000
 """Of the log in one answer."""
+PAGE_LINES: Final = 8_000
+"""Of the log at once when all of it is read: an answer over SSH has 16 MB at most."""
 READY_S: Final = 90.0
 COPY_S: Final = 300.0
 
@@ -153,16 +155,6 @@ class GatewayService:
         shown = self._root(f"systemctl show {UNIT} -p MainPID --value").output.strip()
         return f"{self.boot_id()} {shown}"
 
-    def check_boot(self, boot_id: str) -> None:
-        """Raise InfrastructureError when the Pi has rebooted since it told this boot id."""
-        if self.boot_id() != boot_id:
-            raise InfrastructureError(
-                self._seat.target.name,
-                "the Pi has rebooted meanwhile",
-                "look at its supply; its readings are safe, the trial's times are not",
-                retry_helps=True,
-            )
-
     def figures(self) -> ServiceFigures:
         """Look at the service and its machine."""
         folder = STORE.rpartition("/")[0]
@@ -176,6 +168,14 @@ class GatewayService:
         if after is not None:
             command += f" --after-cursor={shlex.quote(after)}"
         return log_from(self._root(command, timeout_s=COPY_S).output, after)
+
+    def log_after(self, cursor: str | None) -> Iterator[LogLine]:
+        """Yield all lines of the log after a cursor, or all that there are, the earliest first."""
+        for page in log_pages(self._seat.target.name, UNIT, self._told_to_root, cursor):
+            yield from page.lines
+
+    def _told_to_root(self, command: str) -> str:
+        return self._root(f"sh -c {shlex.quote(command)}", timeout_s=COPY_S).output
 
     # Store
 
@@ -255,11 +255,45 @@ def figures_from(text: str) -> ServiceFigures:
     )
 
 
+def log_pages(
+    seat: str,
+    unit: str,
+    run: Callable[[str], str],
+    after: str | None,
+    beginning: str = "",
+    page_lines: int = PAGE_LINES,
+) -> Iterator[Log]:
+    """Yield a unit's log after a cursor, the earliest lines first, in pages; the last one may be empty.
+
+    `run` carries a command out as root and returns what it printed; `beginning` is journalctl's option for
+    where to begin without a cursor. Raises InfrastructureError when the log cannot be read to its end.
+    """
+    while True:
+        where = beginning if after is None else f"--after-cursor={shlex.quote(after)}"
+        # With a negative number of lines journalctl would count from the end. Its exit status is the last
+        # line, unless the page is full before.
+        text = run(
+            f"{{ journalctl -u {unit} -o json --output-fields=MESSAGE --no-pager -q {where}; echo $?; }}"
+            f" | head -n {page_lines}"
+        )
+        rows = text.split("\n")[:-1]
+        ended = rows[-1:] == ["0"]
+        if not ended and len(rows) < page_lines:
+            raise InfrastructureError(
+                seat, f"the log of {unit} cannot be read to its end", f"look at `journalctl -u {unit}` there"
+            )
+        log = log_from(text, after)
+        yield log
+        if ended:
+            return
+        after = log.cursor
+
+
 def log_from(text: str, after: str | None) -> Log:
     """Read journalctl's JSON, one object in a line; a line that is none is passed over."""
     lines = []
     cursor = after
-    for raw in text.splitlines():
+    for raw in text.split("\n"):
         try:
             entry = json.loads(raw)
         except ValueError:

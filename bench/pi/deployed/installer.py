@@ -38,6 +38,9 @@ BASE = "opt/dag-ledger"
 SETTINGS = "etc/dag-ledger"
 STORE = "var/lib/dag-ledger"
 KEPT_RELEASES = 2
+RESTART_DUE = f"{BASE}/.restart-due"
+"""There from the first change to what a gateway runs on until systemd has been told of all. A power cut may
+lose it, since the gateway then starts anew by itself."""
 SPARE_BYTES = 16 * 1024 * 1024
 """Left free beside what is installed, so that the store can go on."""
 
@@ -111,11 +114,15 @@ class Installation:
             self._ensure_release(base)
             if self.activate:
                 self._activate(base)
+            else:
+                self._drop_old_releases(base)
         return self.changes
 
     def _activate(self, base: str) -> None:
         if self.system:
             self._ensure_user()
+        # First, since a device may be missing.
+        groups = self._ensure_devices()
         self._ensure_current(base)
         self._drop_old_releases(base)
         self._ensure_folder(self._path(SETTINGS), 0o750, owner="root")
@@ -127,14 +134,13 @@ class Installation:
                 file["mode"],
                 owner=file["owner"],
             )
-        groups = self._ensure_devices()
         # The kernel's control of devices knows none by their links.
         allowed = "".join(f"DeviceAllow={os.path.realpath(device)} rw\n" for device in self.devices)
         unit = self.unit.replace("@GROUPS@", " ".join(groups)).replace("@DEVICES@", allowed)
         path = self._path("etc/systemd/system", self.unit_name)
-        unit_changed = self._ensure_file(path, unit.encode(), 0o644, owner="root", group="root")
+        self._ensure_file(path, unit.encode(), 0o644, owner="root", group="root")
         if self.system:
-            self._tell_systemd(unit_changed)
+            self._tell_systemd()
 
     def _path(self, *parts: str) -> str:
         return os.path.join(self.prefix, *parts)
@@ -151,6 +157,12 @@ class Installation:
             yield
         finally:
             os.close(descriptor)
+
+    def _begin_change(self) -> None:
+        """Note that what runs will be out of date, also for the next deployment if this one breaks off."""
+        if self.system and self.activate:
+            with open(self._path(RESTART_DUE), "wb"):
+                pass
 
     # User and devices
 
@@ -226,6 +238,7 @@ class Installation:
             os.chmod(unfinished, 0o755)
             # All of it must be on the card before it gets its name.
             os.sync()
+            self._begin_change()
             os.rename(unfinished, target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -249,17 +262,31 @@ class Installation:
         os.symlink(wanted, fresh)
         # Touched, so that the order of use is known when old ones are dropped.
         os.utime(os.path.join(base, wanted))
+        self._begin_change()
         os.replace(fresh, link)
         sync_folder(base)
         self.changes.append(f"release {self.digest} is current")
 
     def _drop_old_releases(self, base: str) -> None:
         releases = os.path.join(base, "releases")
-        others = [name for name in os.listdir(releases) if name != self.digest and not name.startswith(".")]
+        names = {name for name in os.listdir(releases) if not name.startswith(".")}
+        others = list(names - {self.digest} - self._in_use(base, names))
         others.sort(key=lambda name: os.stat(os.path.join(releases, name)).st_mtime, reverse=True)
         for name in others[KEPT_RELEASES - 1 :]:
             shutil.rmtree(os.path.join(releases, name))
             self.changes.append(f"old release {name} dropped")
+
+    def _in_use(self, base: str, names: set[str]) -> set[str]:
+        """Return the releases that `current` names or that a process was started from."""
+        used = set()
+        with contextlib.suppress(OSError):
+            used.add(os.path.basename(os.readlink(os.path.join(base, "current"))))
+        for process in filter(str.isdecimal, os.listdir("/proc")):
+            # It may have ended meanwhile.
+            with contextlib.suppress(OSError), open(f"/proc/{process}/cmdline", "rb") as file:
+                command = file.read()
+                used |= {name for name in names if f"/releases/{name}/".encode() in command}
+        return used
 
     # Files
 
@@ -272,6 +299,7 @@ class Installation:
         wanted = (mode, *self._ids(owner, group))
         os.makedirs(path, mode=0o700, exist_ok=True)
         if look(path)[:3] != wanted:
+            self._begin_change()
             os.chown(path, *wanted[1:])
             os.chmod(path, mode)
             self.changes.append(f"{path} has its owner and mode")
@@ -290,6 +318,7 @@ class Installation:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            self._begin_change()
             os.replace(fresh, path)
         except BaseException:
             os.unlink(fresh)
@@ -300,16 +329,19 @@ class Installation:
 
     # systemd
 
-    def _tell_systemd(self, unit_changed: bool) -> None:
-        if unit_changed:
+    def _tell_systemd(self) -> None:
+        due = os.path.exists(self._path(RESTART_DUE))
+        if due:
             self._run(["systemctl", "daemon-reload"])
         enabled = self._run(["systemctl", "is-enabled", self.unit_name], check=False)
         if enabled != "enabled":
             self._run(["systemctl", "enable", self.unit_name])
             self.changes.append(f"{self.unit_name} is started at boot")
-        if self.changes and self._run(["systemctl", "is-active", self.unit_name], check=False) == "active":
-            self._run(["systemctl", "restart", self.unit_name])
-            self.changes.append(f"{self.unit_name} restarted")
+        if due:
+            if self._run(["systemctl", "is-active", self.unit_name], check=False) == "active":
+                self._run(["systemctl", "restart", self.unit_name])
+                self.changes.append(f"{self.unit_name} restarted")
+            os.unlink(self._path(RESTART_DUE))
 
     def _run(self, command: list[str], check: bool = True) -> str:
         finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

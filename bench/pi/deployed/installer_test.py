@@ -128,6 +128,97 @@ def test_a_release_beside_leaves_what_is_in_use(tmp_path: Path, prefix: Path) ->
     assert (prefix / "etc/dag-ledger/signing.key").exists()
 
 
+def test_releases_beside_do_not_grow_without_end_and_what_is_in_use_stays(
+    tmp_path: Path, prefix: Path
+) -> None:
+    def beside(text: str) -> str:
+        wanted = request(prefix, tmp_path, text, activate=False, files=[], unit="")
+        install(tmp_path, wanted)
+        return str(wanted["digest"])
+
+    first = request(prefix, tmp_path, "one")
+    install(tmp_path, first)
+    running = beside("two")
+    program = prefix / "opt/dag-ledger/releases" / running / "bin/ledger"
+    program.write_text("#!/bin/sh\nread end\n", encoding="utf-8")
+    with subprocess.Popen([str(program)], stdin=subprocess.PIPE) as process:
+        last = [beside(text) for text in ("three", "four", "five")]
+        assert releases(prefix) == {first["digest"], running, *last[1:]}
+        assert process.stdin is not None
+        process.stdin.close()
+    assert {first["digest"], last[2], beside("six")} == releases(prefix)
+
+
+def test_a_device_that_is_missing_is_told_before_anything_is_changed(tmp_path: Path, prefix: Path) -> None:
+    first = request(prefix, tmp_path, "one")
+    install(tmp_path, first)
+    key = base64.b64encode(b"another").decode()
+    missing: dict[str, Any] = {
+        "devices": ["/dev/spidev99.0"],
+        "files": [{**first["files"][0], "content": key}],
+    }
+    install(tmp_path, request(prefix, tmp_path, "two", **missing))
+    assert (prefix / "opt/dag-ledger/current").readlink() == Path("releases") / first["digest"]
+    assert (prefix / "etc/dag-ledger/signing.key").read_bytes() == b"secret"
+
+
+class Machine(installer.Installation):
+    """A machine with systemd and a gateway that runs; `failing` are the calls of systemctl that do not
+    succeed.
+    """
+
+    def __init__(self, wanted: dict[str, Any], *failing: str) -> None:
+        super().__init__(wanted)
+        self.failing = failing
+        self.asked: list[str] = []
+
+    def _ensure_user(self) -> None:
+        pass
+
+    def _ids(self, *_: str, **__: str) -> tuple[int, int]:
+        return os.geteuid(), os.getegid()
+
+    def _run(self, command: list[str], *_: bool, **__: bool) -> str:
+        self.asked.append(command[1])
+        if command[1] in self.failing:
+            raise installer.Refusal(f"{command[1]} fails", "again")
+        return {"is-enabled": "enabled", "is-active": "active"}.get(command[1], "")
+
+
+@pytest.mark.parametrize("failing", ["daemon-reload", "restart"])
+def test_a_deployment_that_broke_off_is_made_good_by_the_next(
+    tmp_path: Path, prefix: Path, failing: str
+) -> None:
+    wanted = request(prefix, tmp_path, "one", system=True)
+    with pytest.raises(installer.Refusal):
+        Machine(wanted, failing).carry_out()
+    second = Machine(wanted)
+    assert second.carry_out() == ["dag-gateway.service restarted"]
+    assert second.asked[0] == "daemon-reload"
+    third = Machine(wanted)
+    assert third.carry_out() == []
+    assert not {"daemon-reload", "restart"} & set(third.asked)
+
+
+def test_a_deployment_that_met_a_full_card_is_made_good_by_the_next(
+    tmp_path: Path, prefix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_file = installer.Installation._ensure_file
+
+    def full(self: installer.Installation, path: str, *rest: Any, **more: Any) -> bool:
+        if path.endswith(".service"):
+            raise OSError(28, "No space left on device", path)
+        return ensure_file(self, path, *rest, **more)
+
+    Machine(request(prefix, tmp_path, "one", system=True)).carry_out()
+    wanted = request(prefix, tmp_path, "two", system=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(installer.Installation, "_ensure_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            Machine(wanted).carry_out()
+    assert Machine(wanted).carry_out() == ["dag-gateway.service restarted"]
+
+
 def test_a_damaged_archive_changes_nothing(tmp_path: Path, prefix: Path) -> None:
     wanted = request(prefix, tmp_path, "one")
     install(tmp_path, wanted)

@@ -39,6 +39,8 @@ OLDEST_GLIBC, NEWEST_GLIBC = 17, 36
 DIGEST_CHARACTERS: Final = 24
 PATIENCE_S: Final = 600
 _NOT_DEPLOYED: Final = ("_test.py", "_benchmark.py", "conftest.py")
+_TEST_HELPERS: Final = ("ledger/fleet.py", "ledger/service/process_pair.py", "ledger/service/proxy.py")
+"""Modules that tests alone import."""
 
 _LAUNCHER: Final = """\
 #!/usr/bin/python3 -IS
@@ -92,11 +94,29 @@ def build_release(cache: Path, python_version: str = "3.11", platform: str = "aa
     """Build the release of this checkout for a Pi with that Python, or find it in the cache.
 
     The wheels are fetched once for each set of requirements and lie in the cache from then on; later
-    releases need no network. Raises InfrastructureError when they cannot be fetched, ValueError for an
-    unknown platform.
+    releases need no network. Raises InfrastructureError when they cannot be fetched or the cache cannot be
+    written, ValueError for an unknown platform.
     """
     if platform not in PLATFORMS:
         raise ValueError(f"platform {platform!r}: there are wheels for {' and '.join(PLATFORMS)}")
+    try:
+        return _built(cache, python_version, platform)
+    except OSError as error:
+        raise InfrastructureError(
+            SEAT,
+            f"the release cannot be built in {cache} ({_reason(error)})",
+            "make room there, or mend its owner, and build again",
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, shutil.Error):
+        # Of a whole tree: a source, a target and a reason for each file.
+        return str(error.args[0][0][2])
+    return error.strerror or str(error)
+
+
+def _built(cache: Path, python_version: str, platform: str) -> Release:
     project = tomllib.loads((LEDGER / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wheels = _wheels(cache, project["dependencies"], python_version, platform)
     foreign = _foreign_site(cache, wheels, python_version)
@@ -131,7 +151,7 @@ def build_release(cache: Path, python_version: str = "3.11", platform: str = "aa
 
 
 def own_modules(root: Path) -> dict[str, bytes]:
-    """Return the ledger's modules, without tests, by their path below ``site/``.
+    """Return the ledger's modules, without tests and what serves only them, by their path below ``site/``.
 
     They are the packages that its pyproject.toml lists, so a package forgotten there is missing on the Pi
     too.
@@ -141,8 +161,9 @@ def own_modules(root: Path) -> dict[str, bytes]:
     for package in project["tool"]["setuptools"]["packages"]:
         folder = root.joinpath(*package.split(".")[1:])
         for path in sorted([*folder.glob("*.py"), *folder.glob("py.typed")]):
-            if not path.name.endswith(_NOT_DEPLOYED):
-                modules["/".join((*package.split("."), path.name))] = path.read_bytes()
+            name = "/".join((*package.split("."), path.name))
+            if not path.name.endswith(_NOT_DEPLOYED) and name not in _TEST_HELPERS:
+                modules[name] = path.read_bytes()
     return modules
 
 
@@ -250,11 +271,21 @@ def _compile(folder: Path, python_version: str) -> None:
     """Compile ahead where this is the Pi's Python: the service may not write beside its modules."""
     if _same_python(python_version):
         # A process of its own with a fixed hash seed: constants that are sets then come out in one order.
-        subprocess.run(
+        run = subprocess.run(
             [sys.executable, "-c", _COMPILE, str(folder)],
             env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": ""},
-            check=True,
+            capture_output=True,
+            text=True,
+            check=False,
         )
+        if run.returncode:
+            said = run.stderr.strip().splitlines()
+            raise InfrastructureError(
+                SEAT,
+                f"the modules in {folder} cannot be compiled"
+                f" ({said[-1] if said else f'Python ended with {run.returncode}'})",
+                "make room there and build again",
+            )
 
 
 def _files_of(tree: Path) -> dict[str, tuple[bytes, int]]:

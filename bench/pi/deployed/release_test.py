@@ -4,6 +4,8 @@ real ones.
 
 from __future__ import annotations
 
+import ast
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -159,6 +161,45 @@ def test_without_an_index_the_mend_is_told(tmp_path: Path, monkeypatch: pytest.M
         build_release(tmp_path, HERE)
     assert caught.value.retry_helps
     assert not list((tmp_path / "wheels").iterdir())
+
+
+def test_a_full_disk_is_told(
+    tmp_path: Path, without_network: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(_source: Path, target: Path) -> None:
+        raise shutil.Error([("a", "b", "[Errno 28] No space left on device"), (str(target), "", "too")])
+
+    monkeypatch.setattr(shutil, "copytree", copy)
+    with pytest.raises(InfrastructureError, match=r"No space left on device\); make room there") as caught:
+        build_release(tmp_path, HERE)
+    assert str(tmp_path) in caught.value.what
+    assert without_network
+
+
+def test_a_cache_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InfrastructureError, match=r"cannot be built in .*/file/cache \(Not a directory\)"):
+        build_release(tmp_path / "file/cache", HERE)
+
+
+def test_modules_that_cannot_be_compiled_are_told(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("x = 1\n", encoding="utf-8")
+    (tmp_path / "__pycache__").touch()
+    with pytest.raises(InfrastructureError, match=r"cannot be compiled \(.*__pycache__.*\); make room there"):
+        release_module._compile(tmp_path, HERE)
+
+
+def test_what_is_deployed_needs_nothing_that_is_not() -> None:
+    deployed = own_modules(LEDGER)
+    helpers = {"ledger.fleet", "ledger.service.process_pair", "ledger.service.proxy"}
+    names = {path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in deployed}
+    for path, content in deployed.items():
+        for node in ast.walk(ast.parse(content)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ledger":
+                imported = {f"{node.module}.{alias.name}" for alias in node.names}
+                assert node.module in names, f"{path} imports {node.module}"
+                assert not imported & helpers, f"{path} imports {imported & helpers}"
+    assert not names & helpers
 
 
 def test_a_platform_without_wheels_is_refused(tmp_path: Path) -> None:

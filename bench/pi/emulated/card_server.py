@@ -12,6 +12,8 @@ Commands come as lines on standard input, answers go out as lines of JSON:
 - ``cut SEED``: lose the cache as `CachedCard.cut_power` does, answer, end;
 - ``release``: flush, answer, end.
 
+Where the card's file cannot be written, the answer is an ``error``.
+
 When standard input ends, so does the server, and what was not flushed is lost; a card that nobody wants to
 keep goes with it.
 """
@@ -65,8 +67,11 @@ class CardFile:
 
     def write(self, offset: int, content: bytes) -> None:
         """Put bytes at an offset."""
-        if os.pwrite(self._descriptor, content, offset) != len(content):
-            raise OSError("short write to the card's file")
+        left = memoryview(content)
+        while left:
+            # On a disk that gets full a write is short, and the next one says why.
+            written = os.pwrite(self._descriptor, left, offset)
+            left, offset = left[written:], offset + written
 
 
 def _receive(peer: socket.socket, length: int) -> bytes:
@@ -155,11 +160,14 @@ class _Server:
             _say(asdict(self._card.traffic))
             return True
         self._told_to_end = word in ("cut", "release")
-        if word == "cut":
-            _say(self._card.cut_power(int(argument)).as_json())
-        elif word == "release":
-            self._card.flush()
-            _say(asdict(self._card.traffic))
+        try:
+            if word == "cut":
+                _say(self._card.cut_power(int(argument)).as_json())
+            elif word == "release":
+                self._card.flush()
+                _say(asdict(self._card.traffic))
+        except OSError as error:
+            _say({"error": error.strerror})
         return False
 
     def _accept(self) -> None:

@@ -342,23 +342,32 @@ class _Build:
         (self._result / "versions.json").write_text(json.dumps(versions, indent=1), encoding="utf-8")
 
     def _write_card(self) -> None:
-        card = self._result / "card.raw"
+        # In a user namespace the card's owner is another one than the file's. Nobody else may read it, since
+        # it holds the host's private key: only a process that is started in this folder reaches the file.
+        folder = self._work / "private" / "card"
+        folder.parent.mkdir(mode=0o700)
+        folder.mkdir()
+        folder.chmod(0o711)
+        card = folder / "card.raw"
         with card.open("wb") as stream:
             stream.truncate(self._recipe.card_bytes)
-        # In a user namespace the card's owner is another one than the file's.
         card.chmod(0o600 if os.geteuid() == 0 else 0o666)
         self._on_card(
             *("mke2fs", "-q", "-F", "-t", "ext4", "-L", "card", "-b", "4096"),
             *("-E", "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"),
-            *("-d", str(self._root), str(card)),
+            *("-d", str(self._root), card.name),
+            folder=folder,
         )
         card.chmod(0o400)
+        card.rename(self._result / card.name)
 
-    def _on_card(self, *command: str, input_path: str | None = None) -> None:
-        self._run([*_as_owner_of_the_card(), *command], command[0], input_path)
+    def _on_card(self, *command: str, input_path: str | None = None, folder: Path | None = None) -> None:
+        self._run([*_as_owner_of_the_card(), *command], command[0], input_path, folder)
 
-    def _run(self, command: list[str], name: str, input_path: str | None = None) -> None:
-        """Run a step; what it says goes to a log, whose end is told when it fails."""
+    def _run(
+        self, command: list[str], name: str, input_path: str | None = None, folder: Path | None = None
+    ) -> None:
+        """Run a step in a folder; what it says goes to a log, whose end is told when it fails."""
         path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
         environment = os.environ | {"PATH": path, "LC_ALL": "C.UTF-8", "TMPDIR": str(self._work)}
         log_path = self._work / "log"
@@ -371,9 +380,12 @@ class _Build:
                     stderr=log,
                     env=environment,
                     start_new_session=True,
+                    cwd=folder,
                 )
             else:
-                process = subprocess.Popen(command, stdin=given, stdout=log, stderr=log, env=environment)
+                process = subprocess.Popen(
+                    command, stdin=given, stdout=log, stderr=log, env=environment, cwd=folder
+                )
             with process:
                 try:
                     status = process.wait()

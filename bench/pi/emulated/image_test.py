@@ -140,6 +140,34 @@ def has_ended(process: int) -> bool:
     return bool(select.select([process], [], [], 300)[0])
 
 
+def test_nobody_else_reaches_a_card_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without root mke2fs runs as another user, who stands for everybody else here."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    work = tmp_path / "work"
+    (work / "result").mkdir(parents=True)
+    work.chmod(0o755)
+    written: list[Path] = []
+
+    def write(_build: Any, *command: str, folder: Path, input_path: str | None = None) -> None:
+        card = folder / command[-1]
+        assert input_path is None
+        assert Path(command[-1]) == Path(card.name), "found from the folder that mke2fs is started in"
+        assert card.stat().st_mode & 0o777 == 0o666
+        assert folder.stat().st_mode & 0o777 == 0o711
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
+        assert card.stat().st_size == Recipe().card_bytes
+        written.append(card)
+
+    monkeypatch.setattr("bench.pi.emulated.image._Build._on_card", write)
+    image._Build(work, Recipe(), lambda _line: None)._write_card()
+    card = work / "result/card.raw"
+    assert card.stat().st_mode & 0o777 == 0o400
+    assert written
+    assert not written[0].exists()
+
+
 def test_where_images_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/tmp/cache")
     assert default_cache() == Path("/var/tmp/cache/dag-bench")

@@ -13,10 +13,10 @@
         machine.shut_down()
 
 The guest reaches this host at 10.0.2.2 (TCP and UDP); `forward` opens a way from this host to a port of the
-guest. The port of SSH is another after every start, so ask for `ssh_target` anew. The account is `bench`,
-with sudo (also for systemctl: there is no message bus). The guest's ``/dev/virtio-ports/radio`` (group
-dialout) is the Unix socket `radio_socket` here: connect, and connect again, at any time while the machine
-runs; while nobody is connected, the guest's writes wait.
+guest. Without `ssh_port` the port of SSH is another after every start, so ask for `ssh_target` anew. The
+account is `bench`, with sudo (also for systemctl: there is no message bus). The guest's
+``/dev/virtio-ports/radio`` (group dialout) is the Unix socket `radio_socket` here: connect, and connect
+again, at any time while the machine runs; while nobody is connected, the guest's writes wait.
 
 `PiMachine(image, folder=...)` keeps the card in that folder, so that it outlives the machine; without one it
 is thrown away with `close()`. With `instruction_clock` a guest's nanosecond is one instruction and all four
@@ -69,6 +69,7 @@ class PiMachine(Closable):
         folder: Path | None = None,
         card_writes_per_s: int | None = None,
         instruction_clock: bool = False,
+        ssh_port: int = 0,
     ) -> None:
         if card_writes_per_s is not None and not 1 <= card_writes_per_s <= 1_000_000:
             raise ValueError(f"{name}: {card_writes_per_s} card writes per second, expected 1 to 1000000")
@@ -76,6 +77,7 @@ class PiMachine(Closable):
         self._image = image
         self._card_writes_per_s = card_writes_per_s
         self._instruction_clock = instruction_clock
+        self._wanted_ssh_port = ssh_port
         # Paths of Unix sockets are short (108 bytes), so they do not lie beside the card.
         self._sockets = Path(tempfile.mkdtemp(prefix="pi-"))
         self._kept = folder is not None
@@ -189,12 +191,14 @@ class PiMachine(Closable):
 
     def close(self) -> None:
         """End everything; a card that is not kept is thrown away. A running guest loses its power."""
-        if self.running:
-            self.cut_power()
-        self._settle()
-        shutil.rmtree(self._sockets, ignore_errors=True)
-        if not self._kept:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            if self.running:
+                self.cut_power()
+            self._settle()
+        finally:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+            if not self._kept:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def last_words(self) -> str:
         """The end of the console."""
@@ -215,6 +219,7 @@ class PiMachine(Closable):
             monitor_socket=self._sockets / "monitor",
             card_writes_per_s=self._card_writes_per_s,
             instruction_clock=self._instruction_clock,
+            ssh_port=self._wanted_ssh_port,
         )
         try:
             self._emulator = subprocess.Popen(

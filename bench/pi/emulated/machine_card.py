@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -24,6 +25,7 @@ class CardDrive:
 
     def __init__(self, seat: str, image: PiImage, folder: Path, socket_path: Path, *, kept: bool) -> None:
         self._seat = seat
+        self._folder = folder
         card = folder / CARD_FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -60,14 +62,18 @@ class CardDrive:
 
     def cut_power(self, seed: int) -> PowerCut:
         """Lose the cache but for a random part of it, and end. The emulator must be gone by then."""
-        answer = self._asked(f"cut {seed}")
-        self._end()
+        try:
+            answer = self._asked(f"cut {seed}")
+        finally:
+            self._end()
         return PowerCut(**answer | {"traffic": CardTraffic(**answer["traffic"])})
 
     def release(self) -> None:
         """Make everything durable, and end."""
-        self._asked("release")
-        self._end()
+        try:
+            self._asked("release")
+        finally:
+            self._end()
 
     def _asked(self, command: str) -> dict[str, Any]:
         assert self._server.stdin is not None
@@ -76,7 +82,14 @@ class CardDrive:
             self._server.stdin.flush()
         except OSError as error:
             raise self._lost() from error
-        return self._answer()
+        answer = self._answer()
+        if "error" in answer:
+            raise InfrastructureError(
+                self._seat,
+                f"its card cannot be written ({answer['error']})",
+                f"make room in {self._folder}, 2 GB at most",
+            )
+        return answer
 
     def _answer(self) -> dict[str, Any]:
         assert self._server.stdout is not None
@@ -97,7 +110,9 @@ class CardDrive:
     def _end(self) -> None:
         with self._server:
             assert self._server.stdin is not None
-            self._server.stdin.close()
+            # A server that is gone has not taken the last command.
+            with contextlib.suppress(OSError):
+                self._server.stdin.close()
 
 
 def _copy(image: Path, card: Path) -> None:

@@ -32,6 +32,8 @@ class MachineParts:
     monitor_socket: Path
     card_writes_per_s: int | None = None
     instruction_clock: bool = False
+    ssh_port: int = 0
+    """Of this host; 0: a free one."""
 
 
 def emulator_command(parts: MachineParts) -> list[str]:
@@ -48,7 +50,8 @@ def emulator_command(parts: MachineParts) -> list[str]:
         *_card(parts),
         *(
             "-netdev",
-            f"user,id=wire,net={_network()},host={HOST_ADDRESS},hostfwd=tcp:127.0.0.1:0-{GUEST_ADDRESS}:22",
+            f"user,id=wire,net={_network()},host={HOST_ADDRESS},"
+            f"hostfwd=tcp:127.0.0.1:{parts.ssh_port}-{GUEST_ADDRESS}:22",
         ),
         *("-device", "virtio-net-device,netdev=wire"),
         *("-device", "virtio-serial-device"),

@@ -17,15 +17,14 @@ from bench.pi.vpn.relay import Relay, RelayPlan
 from bench.pi.vpn.wireguard import (
     KEEPALIVE_S,
     PORT,
-    SESSION_S,
     Interface,
     Peer,
     PeerStatus,
     Tunnel,
+    check_session,
     no_handshake,
 )
 from bench.rig.closable import Closable
-from bench.rig.infrastructure import InfrastructureError
 from bench.world.streams import Stream
 
 TUNNELS: Final = ipaddress.IPv4Network("198.19.0.0/16")
@@ -123,16 +122,7 @@ class Hub(Closable):
 
     def check(self, name: str) -> None:
         """Raise InfrastructureError if the VPN to this Pi is down: no process, or no valid session."""
-        handshake_s = self.status(name).latest_handshake_s
-        age_s = int(time.time()) - handshake_s
-        if age_s > SESSION_S:
-            since = f"none since {age_s} s" if handshake_s else "none yet"
-            raise InfrastructureError(
-                self.tunnel.seat,
-                f"no handshake with {name} ({since})",
-                "see that the Pi runs, and that no cut lasts (bench.pi.vpn.relay)",
-                retry_helps=True,
-            )
+        check_session(self.tunnel, self.spokes[name].private_key.public, int(time.time()))
 
     def close(self) -> None:
         """Take down relays, tunnel and namespace, with what still runs in it."""

@@ -47,9 +47,9 @@ class RelayPlan:
     down: PathPlan = field(default_factory=PathPlan)
 
     @classmethod
-    def both_ways(cls, uplink: UplinkPlan, rate_bps: int | None = None) -> Self:
+    def both_ways(cls, uplink: UplinkPlan) -> Self:
         """The same in both directions, as the virtual uplink has it."""
-        path = PathPlan(uplink, rate_bps)
+        path = PathPlan(uplink)
         return cls(path, path)
 
 

@@ -258,6 +258,20 @@ def wait_for_handshake(
         time.sleep(poll_s)
 
 
+def check_session(end: VpnEnd, peer: PublicKey, now_s: int) -> None:
+    """Raise InfrastructureError where an end has no valid session with this peer at this Unix time there."""
+    handshakes = [status.latest_handshake_s for status in end.status() if status.public_key == peer]
+    handshake_s = max(handshakes, default=0)
+    if now_s - handshake_s > SESSION_S:
+        since = f"none since {now_s - handshake_s} s" if handshake_s else "none yet"
+        raise InfrastructureError(
+            end.seat,
+            f"no handshake with {peer} ({since})",
+            "see that both ends run and that UDP passes between them (relay, firewall)",
+            retry_helps=True,
+        )
+
+
 def no_handshake(seat: str, peer: PublicKey, deadline_s: float) -> InfrastructureError:
     """The error for a peer that does not answer."""
     return InfrastructureError(
