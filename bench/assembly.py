@@ -347,7 +347,8 @@ def radio_settings(radio: Radio) -> RadioSettings:
 
 def _loss(radio: Radio) -> LossPlan:
     if radio.burst is not None:
-        return GilbertLoss(radio.burst.enter_ppm, radio.burst.leave_ppm)
+        burst = radio.burst
+        return GilbertLoss(burst.enter_ppm, burst.leave_ppm, burst.outage_enter_ppm, burst.outage_leave_ppm)
     return IndependentLoss(radio.loss_ppm)
 
 

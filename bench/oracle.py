@@ -239,6 +239,8 @@ class Oracle:
 
     def _judge_unobserved(self, account: "_Account", meter: UnobservedMeterTruth) -> None:
         lives = self._lives.get(meter.uno_id, [])
+        if lives:
+            account.forget_before(meter.uno_id, lives[0].epoch)
         for life in lives:
             self._judge_life(account, meter, life)
         if not lives:
@@ -325,6 +327,11 @@ class _Account:
             self.unaccounted += readings
         else:
             self.causes[cause] += readings
+
+    def forget_before(self, uno_id: int, epoch: int) -> None:
+        """A real Uno measures as soon as it is provisioned: what it said before the curtain is not judged."""
+        for key in [key for key in self.found if key[0] == uno_id and (key[1] - epoch) & 0xFFFF > 0x7FFF]:
+            del self.found[key]
 
     def compare(
         self, meter: MeterTruth, key: Key, snapshot: tuple[int, bytes], entries: list[LedgerEntry]

@@ -109,6 +109,19 @@ def missing(verdict: Verdict) -> dict[Cause, int]:
     return {cause: count for cause, count in verdict.missing_by_cause.items() if count}
 
 
+def of_epoch(entry: LedgerEntry, epoch: int) -> LedgerEntry:
+    return replace(entry, boot_epoch=epoch)
+
+
+def test_what_an_uno_said_before_the_curtain_is_not_judged_and_what_it_never_said_is() -> None:
+    signal = S0Signal("sensor", S0Output(), 10**13, np.arange(0, 10**12, 10**9, dtype=np.int64), 0, ())
+    uno = Uno((signal,), NS_PER_S, 0, 0, 0, 0, 4)
+    before = [of_epoch(uno.entry(counter, 0), EPOCH - back) for counter in range(2) for back in (1, 6)]
+    assert uno.judged([*before, *uno.entries]) == uno.judged(uno.entries)
+    after = of_epoch(uno.entry(0), EPOCH + 1)
+    assert uno.judged([*uno.entries, after]).foreign == 1
+
+
 @given(unos())
 def test_a_true_ledger_passes_under_any_clock_within_tolerance(uno: Uno) -> None:
     verdict = uno.judged(uno.entries)

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from paramiko.pkey import UnknownKeyType
-
 from bench.doctor.finding import Finding, missing, present
 from bench.doctor.network import UnreachableError, addresses_of, connect
 from bench.pi.ssh import SshSeat, SshTarget
@@ -71,8 +69,8 @@ def host_findings(login: Login, look: Callable[[Shell], Iterable[Finding]]) -> I
     identity = Path(login.identity).expanduser()
     try:
         target = SshTarget(login.host, login.host, login.port, login.user, identity, login.host_key)
-    except (ValueError, UnknownKeyType) as error:
-        yield missing("host key", str(error), "pin a key of a kind that the bench knows: ssh-ed25519")
+    except InfrastructureError as error:
+        yield missing("host key", error.what, error.mend)
         return
     with SshSeat(target) as seat:
         try:

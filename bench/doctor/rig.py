@@ -136,7 +136,7 @@ def _endpoint(endpoint: str) -> Finding:
     name = "" if addresses == [host] else f" ({', '.join(addresses)})"
     return present(
         "endpoint",
-        f"{endpoint}{name}; whether UDP port {port} is open to the Pis, only the first handshake shows",
+        f"{endpoint}{name}; whether UDP port {port} is open to this machine, only the first handshake shows",
     )
 
 

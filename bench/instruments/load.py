@@ -186,13 +186,6 @@ class RadioPart:
         return SX1278_STANDBY_UA if mode is Mode.TRANSMIT else sx1278_current_ua(mode)
 
 
-HC12_CURRENT_UA: Final = {1: 3_600, 2: 80, 3: 16_000, 4: 16_000}
-"""Current of an idle HC-12 by its mode FU1 to FU4 (user manual v2.4; it has none for FU4, taken as FU3)."""
-
-HC12_TRANSMIT_UA: Final = 100_000
-"""An HC-12 sending at 20 dBm: what its sellers state; not checked against a manual or a meter."""
-
-
 # The Pi
 
 
@@ -207,9 +200,6 @@ PI_CORES: Final = 4
 PI_BROWN_OUT_MV: Final = 3_300
 """Where a Pi 3 stops. Assumed: its step-down converter can no longer hold the 3.3 V of card and pins; a board
 has been seen to run at 4 V (raspberrypi.stackexchange.com/questions/72516)."""
-
-PI_UNDER_VOLTAGE_MV: Final = 4_630
-"""Where its APX803 tells under-voltage and the firmware slows it to 600 MHz."""
 
 
 class PiPart:

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from bench.paced.gateways import JOIN_S, python_version
+from bench.paced.gateways import JOIN_S
+from bench.paced.host_facts import python_version
 from bench.pi.deployed.deployment import GatewaySettings, deploy
 from bench.pi.deployed.release import build_release
 from bench.pi.emulated.image import default_cache
@@ -41,14 +42,15 @@ def deploy_command(
     The configuration names the files as they will be on the Pi: below /etc/dag-ledger, the store in
     /var/lib/dag-ledger/gateway.db.
     """
+    wires, key = load_gateway(config).wires, _key(signing_key)
     with SshSeat(_target(rig)) as pi:
         pi.connect(JOIN_S)
         release = build_release(default_cache() / "release", python_version(pi))
         settings = GatewaySettings(
             configuration=config.read_text(encoding="utf-8"),
             registry=registry.read_bytes(),
-            signing_key=_key(signing_key),
-            devices=_devices(pi, load_gateway(config).wires),
+            signing_key=key,
+            devices=_devices(pi, wires),
         )
         typer.echo(str(deploy(pi, release, settings)))
 

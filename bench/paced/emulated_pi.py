@@ -13,7 +13,6 @@ from ledger.gateway.byte_stream import open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from bench.paced.configuration import Scalar
     from bench.paced.servers import ServerSeat
@@ -27,8 +26,8 @@ _BOOT_S: Final = 300.0
 class EmulatedPi(GatewaySeat):
     """QEMU's Pi. Its card is kept while the rig stands, and outlives power cuts."""
 
-    def __init__(self, branch: Branch, server: ServerSeat, folder: Path, tell: Callable[[str], None]) -> None:
-        super().__init__(branch, server, folder, tell)
+    def __init__(self, branch: Branch, server: ServerSeat, tell: Callable[[str], None]) -> None:
+        super().__init__(branch, server, tell)
         self.is_up = False
         """It has power, and one can log in."""
         self._machine: PiMachine | None = None
@@ -37,7 +36,6 @@ class EmulatedPi(GatewaySeat):
         """Boot."""
         if self._machine is None:
             image = build_image(tell=self._tell)
-            self._folder.mkdir(parents=True, exist_ok=True)
             self._machine = PiMachine(
                 image, name=self.name, card_writes_per_s=self._branch.pi.card_writes_per_s
             )

@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bench.assembly import pi_name
-from bench.paced.servers import ServerSeat, address_seen_from, node_files, undisturbed
+from bench.paced.host_facts import address_seen_from
+from bench.paced.servers import ServerSeat, node_files, undisturbed
 from bench.pi.vpn.hub import LOOPBACK, QEMU_HOST, Hub
 from bench.pi.vpn.remote import RemoteTunnel
 from bench.server.emulated import EmulatedServer
@@ -89,6 +90,12 @@ class EmulatedServerSeat(ServerSeat):
             hub.wait_for_handshake(name, HANDSHAKE_S, began_s - 1)
         else:
             hub.wait_for_life(name, HANDSHAKE_S)
+
+    def check_way(self, branch: Branch) -> None:
+        """Ask the server's end, where there is a VPN."""
+        hub = self.node().hub
+        if hub is not None:
+            hub.check(pi_name(branch))
 
     def relay(self, branch: Branch) -> Relay | None:
         """Between the Pi and the namespace, where there is a VPN."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from bench.assembly import PiFigures, pi_name
 from bench.paced.configuration import NodeFiles, gateway_text
 from bench.paced.event_records import EventRecords
+from bench.paced.host_facts import clock_ahead_ns, python_version
 from bench.paced.radio_line import RadioLine
 from bench.paced.scene import Audit
 from bench.pi.deployed.deployment import (
@@ -22,6 +23,7 @@ from bench.pi.deployed.gateway_service import GatewayService, ServiceFigures
 from bench.pi.deployed.release import build_release
 from bench.pi.emulated.image import default_cache
 from bench.rig.calibration import load_calibration
+from bench.rig.infrastructure import InfrastructureError
 from bench.rig.strategy import State
 
 if TYPE_CHECKING:
@@ -49,13 +51,12 @@ class GatewaySeat(ABC):
     Every call may raise InfrastructureError.
     """
 
-    def __init__(self, branch: Branch, server: ServerSeat, folder: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, branch: Branch, server: ServerSeat, tell: Callable[[str], None]) -> None:
         self.name = pi_name(branch)
         self.state = State.OFF
         self.orders: Stage | None = None
         self._branch = branch
         self._server = server
-        self._folder = folder
         self._tell = tell
         self._line: RadioLine | None = None
         self._login: SshSeat | None = None
@@ -71,8 +72,8 @@ class GatewaySeat(ABC):
     def step_to(self, state: State) -> None:
         """Go one step up, or down."""
         if state is State.OFF:
-            self._leave()
             self.power_off()
+            self._leave()
         elif state is State.FLASHED and self.state is State.OFF:
             self.power_on()
             self._enter()
@@ -93,6 +94,7 @@ class GatewaySeat(ABC):
 
     def tune(self, world: PacedWorld, chip: Sx1278) -> None:
         """Give the Pi this chip of the world for its radio; among real Unos it has a real one."""
+        self._untune()
         if self._branch.uno.kind == "real":
             return
         self._line = RadioLine(f"{self.name}/line", world, chip, self.open_line)
@@ -136,12 +138,24 @@ class GatewaySeat(ABC):
         self._gateway().wait_until_ready()
         self._server.wait_for_peer(self.name, self._disturbed_unix_ns, JOIN_S)
 
+    def check(self) -> None:
+        """Raise InfrastructureError where the Pi has rebooted since it was set up, or has lost its VPN."""
+        assert self._before is not None, "a gateway is set up before it is checked"
+        if self._gateway().boot_id() != self._before.boot_id:
+            raise InfrastructureError(
+                self.name,
+                "the Pi has rebooted during the trial",
+                "look at its supply; its readings are safe, the trial's times are not",
+                retry_helps=True,
+            )
+        self._server.check_way(self._branch)
+
     # ---- after it ----
 
     def gather(self, world: PacedWorld) -> None:
         """Bring home what the service told since it was set up, in the time of this world."""
         offset_ns = world.began_unix_ns + self._clock_ahead_ns
-        lines = self._gateway().log(self._cursor).lines
+        lines = self._gateway().log_after(self._cursor)
         self._events = EventRecords.of(self.name, (line.event for line in lines if line.event), offset_ns)
 
     def records(self) -> list[Record]:
@@ -209,18 +223,26 @@ class GatewaySeat(ABC):
     # ---- inside ----
 
     def _pi(self) -> SshSeat:
-        assert self._login is not None, f"{self.name} is logged in to before it is used"
+        if self._login is None:
+            raise self._nobody_there()
         return self._login
 
     def _gateway(self) -> GatewayService:
-        assert self._service is not None, f"{self.name} is logged in to before it is used"
+        if self._service is None:
+            raise self._nobody_there()
         return self._service
+
+    def _nobody_there(self) -> InfrastructureError:
+        """Also after a power cut from which the Pi did not come back."""
+        return InfrastructureError(
+            self.name, "is not logged in to", "bring it up, and see that it boots", retry_helps=True
+        )
 
     def _enter(self) -> None:
         self._login = self.login()
         self._login.connect(JOIN_S)
         self._service = GatewayService(self._login)
-        self._clock_ahead_ns = self._measured_clock()
+        self._clock_ahead_ns = clock_ahead_ns(self._login)
 
     def _leave(self) -> None:
         if self._login is not None:
@@ -231,18 +253,6 @@ class GatewaySeat(ABC):
         if self._line is not None:
             self._line.close()
             self._line = None
-
-    def _measured_clock(self) -> int:
-        """How far the Pi's clock is ahead of this host's, by the quickest of a few answers."""
-        best: tuple[int, int] | None = None
-        for _ in range(3):
-            asked_ns = time.time_ns()
-            told_ns = int(self._pi().run("date +%s%N").output)
-            answered_ns = time.time_ns()
-            trip = (answered_ns - asked_ns, told_ns - (asked_ns + answered_ns) // 2)
-            best = trip if best is None else min(best, trip)
-        assert best is not None
-        return best[1]
 
     def _set_up(self) -> None:
         stage = self.orders
@@ -264,12 +274,6 @@ class GatewaySeat(ABC):
         self._disturbed_unix_ns = time.time_ns()
         service.start()
         self._before = service.figures()
-
-
-def python_version(pi: SshSeat) -> str:
-    """Major and minor version of the Python of a host."""
-    told = pi.run("python3 -c 'import sys; print(*sys.version_info[:2], sep=\".\")'").output
-    return str(told).strip()
 
 
 def _spent_notes(name: str, before: ServiceFigures, after: ServiceFigures) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.assembly import BranchHarvest, PiFigures, pi_name, uno_name
 from bench.oracle import UnobservedMeterTruth
+from bench.rig.closable import Closable
 from bench.sensors.stimulus_port import BackgroundStimulus, SerialLine, StimulusPlayer, StimulusPort
 from bench.sensors.stimulus_schedule import Schedule
 from bench.sensors.waveform import MainsError
@@ -62,8 +63,11 @@ class _Player:
     play: BackgroundStimulus
 
 
-class LabCell:
-    """Real Unos of one branch with their stimuli, by name. Every call may raise InfrastructureError."""
+class LabCell(Closable):
+    """Real Unos of one branch with their stimuli, by name.
+
+    Raises InfrastructureError, from any call but `close`.
+    """
 
     def __init__(
         self,
@@ -102,7 +106,6 @@ class LabCell:
         meters = []
         for player in self._players:
             record = player.play.finish()
-            player.line.close()
             self._notes += [
                 f"{player.name}: pulse not played: {unplayed.reason}" for unplayed in record.unplayed
             ]
@@ -122,15 +125,22 @@ class LabCell:
             notes=tuple(f"{self._branch.name}: {note}" for note in self._notes),
         )
 
+    def close(self) -> None:
+        """Stop all stimuli and let go of their ports. What an Uno still holds, 2 s at most, it plays."""
+        # Lines first: a player whose world has stopped would wait for an answer for ever.
+        for player in self._players:
+            player.line.close()
+        for player in self._players:
+            player.play.stop()
+
     def _started(self, name: str, uno_id: int, signals: Mapping[int, S0Signal]) -> _Player:
         def now_ns() -> int:
             return self._world.now_ns
 
         seat = f"{name} stimulus"
+        schedule = Schedule.of(signals, self._begin_ns)
         line = SerialLine(seat, self._stimulus_urls[name])
-        player = StimulusPlayer(
-            StimulusPort(seat, line, now_ns), Schedule.of(signals, self._begin_ns), now_ns
-        )
+        player = StimulusPlayer(StimulusPort(seat, line, now_ns), schedule, now_ns)
         play = BackgroundStimulus(player, now_ns)
         play.start()
         return _Player(name, uno_id, line, play)

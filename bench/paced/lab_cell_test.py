@@ -7,10 +7,13 @@ ports is what a lab runs.
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,13 +21,20 @@ from bench.assembly import LEAD_IN_NS, PiFigures, Stage, pi_name, radio_settings
 from bench.keys import FreshKeys
 from bench.oracle import LedgerEntry, Oracle
 from bench.paced.lab_cell import LabCell, Leads
+from bench.paced.seats import Seats
+from bench.paced.trial import play
+from bench.paced.unos import RealUnos
 from bench.pi.virtual import VirtualPi
 from bench.radio.medium import Medium
 from bench.radio.propagation import FixedLinks
 from bench.radio.sx1278 import Sx1278
 from bench.rig.calibration import load_calibration
 from bench.rig.loader import load_rig
+from bench.rig.model import Uno
+from bench.rig.strategy import State, Strategy
+from bench.sensors.stimulus_port import SerialLine, StimulusError
 from bench.sensors.waveform import MainsError
+from bench.trial import TrialPlan
 from bench.truth import PulseTruth
 from bench.uno.atmega328p import BOOT_SECTION, Pin
 from bench.uno.build import build_firmware, build_stimulus
@@ -42,8 +52,10 @@ from ledger.node import Node
 from ledger.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from bench.rig.model import Branch
+    from bench.rig.strategy import Seat
     from bench.uno.image import FirmwareImage
 
 RIG = Path(__file__).parents[2] / "rigs/virtual.toml"
@@ -168,6 +180,7 @@ def test_boards_behind_ports_are_played_and_judged(
         while world.now_ns < stage.until_ns:
             time.sleep(0.2)
         harvest = cell.harvest(PiFigures(0, 0, 0, {}, 0, {}, 0))
+        cell.close()
         world.call(pi.store.close)
         world.close()
     finally:
@@ -194,3 +207,79 @@ def test_boards_behind_ports_are_played_and_judged(
 def test_real_boards_get_no_alternating_current() -> None:
     with pytest.raises(MainsError, match="AC channel 2: a stimulus Uno plays pulses and no AC"):
         Leads(NAME).play_waveform(2, [])
+
+
+# ---- what is let go of ----
+
+
+@pytest.fixture
+def silent_stimulus() -> Iterator[str]:
+    """The port of a stimulus Uno that does not answer."""
+    master, slave = os.openpty()
+    yield os.ttyname(slave)
+    os.close(slave)
+    os.close(master)
+
+
+def two_boards(silent_stimulus: str, missing_stimulus: str) -> Branch:
+    """A branch of real Unos; one of the stimuli is not there."""
+    [branch] = load_rig(RIG).with_changes(unos=2, interval_s=INTERVAL_S).branches
+    uno = Uno(
+        kind="real",
+        count=2,
+        ports=("/dev/none-1", "/dev/none-2"),
+        stimuli=(silent_stimulus, missing_stimulus),
+    )
+    return branch.model_copy(update={"uno": uno})
+
+
+def players() -> int:
+    return [thread.name for thread in threading.enumerate()].count("stimulus")
+
+
+def test_a_cell_whose_curtain_failed_lets_go_of_its_stimuli_although_time_stands_still(
+    stage: Stage, silent_stimulus: str, tmp_path: Path
+) -> None:
+    branch = two_boards(silent_stimulus, str(tmp_path / "missing"))
+    names = (f"{branch.name}/uno-1", f"{branch.name}/uno-2")
+    stage = replace(stage, rig=stage.rig.with_changes(unos=2), until_ns=WINDOW_NS)
+    with PacedWorld(Simulation(), Trace()) as world:
+        cell = LabCell(branch, stage.seed, world, {}, dict(zip(names, branch.uno.stimuli, strict=True)))
+        with pytest.raises(StimulusError, match=r"uno-2 stimulus: .*missing cannot be opened"):
+            cell.raise_curtain(stage)
+        assert players() == 1
+    for _ in range(2):
+        cell.close()
+    assert players() == 0
+    SerialLine("another", silent_stimulus).close()
+
+
+class Unmoved(Strategy):
+    """Finds every seat where it is wanted."""
+
+    def reach(self, state: State, seats: Sequence[Seat] | None = None) -> None:
+        """Nothing to do."""
+
+
+class Still:
+    """A gateway and a server that have nothing to do."""
+
+    orders: Stage | None = None
+
+    def begin(self, *_: object) -> None:
+        """Links are not shaped."""
+
+
+def test_a_trial_that_fails_leaves_the_stimuli_to_its_replay(
+    stage: Stage, silent_stimulus: str, tmp_path: Path
+) -> None:
+    rig = stage.rig.with_changes(unos=2)
+    [branch] = rig.branches
+    unos = RealUnos(two_boards(silent_stimulus, str(tmp_path / "missing")), stage.firmware)
+    still: Any = Still()
+    seats = Seats(still, {branch.name: still}, {branch.name: unos})
+    plan = TrialPlan(rig, 7, WINDOW_NS, tmp_path / "trial")
+    for _ in range(2):
+        with pytest.raises(StimulusError, match=r"uno-2 stimulus: .*missing cannot be opened"):
+            play(seats, Unmoved([]), plan, stage.firmware, lambda _share: None, None)
+        assert players() == 0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.assembly import pi_name
 from bench.paced.emulated_server import ANYWHERE, HANDSHAKE_S
-from bench.paced.gateways import JOIN_S, python_version
-from bench.paced.servers import ServerSeat, address_seen_from, node_files, undisturbed
+from bench.paced.gateways import JOIN_S
+from bench.paced.host_facts import address_seen_from, clock_ahead_ns, python_version
+from bench.paced.servers import ServerSeat, node_files, undisturbed
 from bench.pi.deployed.deployment import install_release
 from bench.pi.deployed.release import build_release
 from bench.pi.emulated.image import default_cache
@@ -20,7 +23,7 @@ from bench.pi.vpn.hub import SERVER_ADDRESS, TUNNELS, Spoke
 from bench.pi.vpn.keys import preshared_key_at, private_key_at
 from bench.pi.vpn.relay import Relay
 from bench.pi.vpn.remote import RemoteTunnel
-from bench.pi.vpn.wireguard import Interface, Peer
+from bench.pi.vpn.wireguard import Interface, Peer, check_session
 from bench.rig.infrastructure import InfrastructureError
 from bench.server.emulated import PORT
 from bench.server.real import FILES, STORE, RealServer
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from bench.rig.model import Branch, Rig
 
 _CLOCK_SLACK_S: Final = 60
+_NS_PER_S: Final = 1_000_000_000
 
 
 class RealServerSeat(ServerSeat):
@@ -44,6 +48,7 @@ class RealServerSeat(ServerSeat):
         self._login: SshSeat | None = None
         self._node: RealServer | None = None
         self._spokes: dict[str, Spoke] = {}
+        self._clock_ahead_ns = 0
 
     def put_up(self) -> None:
         """Log in, bring the ledger, open the tunnels' end, and put a relay on the way of each Pi."""
@@ -52,11 +57,12 @@ class RealServerSeat(ServerSeat):
         assert login is not None, "the rig model lets no real server without login pass"
         self._login = self._closing.enter_context(SshSeat(SshTarget.of(self.name, login)))
         self._login.connect(JOIN_S)
+        self._clock_ahead_ns = clock_ahead_ns(self._login)
         machine = self._login.run("uname -m").output.strip()
         release = build_release(default_cache() / "release", python_version(self._login), machine)
         program = f"{install_release(self._login, release)}/bin/ledger"
-        self._node = RealServer(self.name, self._login, program, self.hear)
-        self._closing.callback(self._node.close)
+        self._node = RealServer(self.name, self._login, program, self._hear_there)
+        self._closing.callback(self._stop_there)
         self._node.check()
         self._lead_ways()
 
@@ -95,6 +101,13 @@ class RealServerSeat(ServerSeat):
         tunnel.bring_up(spoke.interface(address_seen_from(pi)))
         tunnel.wait_for_handshake(spoke.server_key, HANDSHAKE_S, began_s)
 
+    def check_way(self, branch: Branch) -> None:
+        """Ask the server's end."""
+        assert self._login is not None, "the server is logged in to"
+        peer = self._spokes[pi_name(branch)].private_key.public
+        now_s = (time.time_ns() + self._clock_ahead_ns) // _NS_PER_S
+        check_session(RemoteTunnel(self._login), peer, now_s)
+
     def relay(self, branch: Branch) -> Relay | None:
         """On this host, between the Pi and the server's endpoint."""
         return self._spokes[pi_name(branch)].relay
@@ -108,6 +121,15 @@ class RealServerSeat(ServerSeat):
     def fetch_store(self, target: Path) -> None:
         """Copy the ledger as it is at one moment."""
         self.node().fetch_store(target)
+
+    def _hear_there(self, event: LedgerEvent) -> None:
+        """By this host's clock."""
+        self.hear(replace(event, t_ns=event.t_ns - self._clock_ahead_ns))
+
+    def _stop_there(self) -> None:
+        """A login that is lost is nothing to wait for: the host is let go of."""
+        with contextlib.suppress(InfrastructureError):
+            self.node().close()
 
     def _lead_ways(self) -> None:
         assert self._login is not None, "the server is logged in to"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.assembly import Stage
 from bench.keys import FreshKeys
 from bench.paced.emulated_pi import EmulatedPi
 from bench.paced.emulated_server import EmulatedServerSeat
+from bench.paced.real_instruments import RealInstruments
 from bench.paced.real_pi import RealPi
 from bench.paced.real_server import RealServerSeat
 from bench.paced.seats import Seats
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 class PacedRig(Closable):
     """All seats of a rig, between the first trial and the last.
 
-    `directory` is for what the seats leave behind: logs, cards, stores. Raises InfrastructureError, from any
-    call, when a seat cannot be had.
+    `directory` is for the server's log and store, and the keys of its tunnels. Raises InfrastructureError,
+    from any call, when a seat cannot be had.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class PacedRig(Closable):
         directory = directory.resolve()
         self._directory = directory
         with ExitStack() as stack:
+            # Opened first: their outputs feed seats.
+            self._instruments = stack.enter_context(RealInstruments(rig))
             server_kind = RealServerSeat if rig.server.kind == "real" else EmulatedServerSeat
             server: ServerSeat = server_kind(rig, directory / "server")
             stack.callback(server.close)
@@ -57,8 +61,11 @@ class PacedRig(Closable):
             unos: dict[str, UnoSeats] = {}
             for branch in rig.branches:
                 kind = RealPi if branch.pi.kind == "real" else EmulatedPi
-                gateways[branch.name] = kind(branch, server, directory / branch.name, tell)
-                stack.callback(gateways[branch.name].close)
+                gateway = kind(branch, server, tell)
+                if isinstance(gateway, RealPi):
+                    gateway.plug = self._instruments.plug_of(gateway.name)
+                gateways[branch.name] = gateway
+                stack.callback(gateway.close)
                 unos[branch.name] = uno_seats(branch, firmware)
                 stack.callback(unos[branch.name].close)
             self._closing = stack.pop_all()
@@ -89,7 +96,9 @@ class PacedRig(Closable):
         return self._play(plan, progress, disturb)
 
     def _play(self, plan: TrialPlan, progress: Progress, disturb: Disturb | None) -> TrialOutcome:
-        return play(self.seats, self.strategy, plan, self._firmware, progress, disturb)
+        self._instruments.begin()
+        outcome = play(self.seats, self.strategy, plan, self._firmware, progress, disturb)
+        return replace(outcome, notes=(*outcome.notes, *self._instruments.notes()))
 
     @contextmanager
     def supplied_unos(self) -> Iterator[SuppliedScene]:

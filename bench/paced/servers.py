@@ -11,7 +11,6 @@ from bench.assembly import SERVER, pi_name, uplink_plan
 from bench.paced.configuration import NodeFiles, server_text
 from bench.paced.event_records import EventRecords
 from bench.pi.ledger_process import LedgerEvent, NodeFolder, NodeSettings
-from bench.pi.vpn.impairment import PathPlan
 from bench.pi.vpn.relay import Relay, RelayPlan
 from bench.rig.infrastructure import InfrastructureError
 from bench.rig.strategy import State
@@ -108,6 +107,10 @@ class ServerSeat(ABC):
         """Give a Pi its end of the tunnel, and wait until it is up."""
 
     @abstractmethod
+    def check_way(self, branch: Branch) -> None:
+        """Raise InfrastructureError where the VPN to a branch's Pi is down."""
+
+    @abstractmethod
     def relay(self, branch: Branch) -> Relay | None:
         """What stands on the way to a branch; None where nothing does."""
 
@@ -176,6 +179,8 @@ class ServerSeat(ABC):
         stage = self.orders
         assert stage is not None, "the server is set up for a trial"
         self.node().erase_store()
+        # What the server told at its end belongs to the trial before.
+        self.events()
         with self._news:
             self._events.clear()
         names = [pi_name(branch) for branch in stage.rig.branches]
@@ -206,15 +211,9 @@ def node_files(folder: NodeFolder, store: Path) -> NodeFiles:
 
 def relay_plan(uplink: Uplink) -> RelayPlan:
     """Both directions of the way as the rig file has it."""
-    path = PathPlan(uplink_plan(uplink))
-    return RelayPlan(path, path)
+    return RelayPlan.both_ways(uplink_plan(uplink))
 
 
 def undisturbed(uplink: Uplink) -> RelayPlan:
     """The same without outages, as between trials."""
     return relay_plan(uplink.model_copy(update={"outages": ()}))
-
-
-def address_seen_from(seat: SshSeat) -> str:
-    """The address of this host as the other end of a login sees it."""
-    return str(seat.run("echo $SSH_CONNECTION").output.split()[0])

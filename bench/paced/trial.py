@@ -69,9 +69,12 @@ def play(
         world = stack.enter_context(PacedWorld(Simulation(), trace))
         stack.callback(_stand_down, strategy)
         cells = {
-            branch.name: seats.unos[branch.name].cell(branch, stage.seed, world)
+            branch.name: seats.unos[branch.name].cell(plan.rig.attenuated(branch), stage.seed, world)
             for branch in plan.rig.branches
         }
+        # Before the world stops, by whose time the stimuli are played.
+        for cell in cells.values():
+            stack.callback(cell.close)
         for gateway, cell in zip(gateways, cells.values(), strict=True):
             if isinstance(cell, EmulatedCell):
                 gateway.tune(world, cell.gateway_chip)
@@ -79,6 +82,9 @@ def play(
         stage = _raise_curtain(seats, plan, stage, world, cells)
         scene = Scene(world, gateways, stage.begin_ns + plan.window_ns)
         end_ns = _play_out(scene, plan, Delivery(records), progress, disturb)
+        if disturb is None:
+            for gateway in gateways:
+                gateway.check()
         stage = replace(stage, until_ns=end_ns)
         for gateway in gateways:
             gateway.gather(world)
@@ -102,6 +108,11 @@ def play(
     outcome = outcome_of(stage, plan, harvests, accepted_ns, oracle, count, sha256, began_s)
     notes = (
         *outcome.notes,
+        *(
+            f"{branch.name}: no relay stands between Pi and server, so the uplink is as the loopback is"
+            for branch in plan.rig.branches
+            if seats.server.relay(branch) is None
+        ),
         f"the world was at most {lag_ns / NS_PER_MS:.1f} ms behind the clock",
         *(note for gateway in gateways for note in gateway.notes()),
         *(f"infrastructure: {retry}" for retry in strategy.retries),

@@ -6,10 +6,12 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from bench.assembly import RadioCell, uno_name
+from bench.keys import FreshKeys
 from bench.paced.lab_cell import LabCell
 from bench.radio.medium import Medium
 from bench.radio.propagation import FixedLinks
@@ -19,6 +21,7 @@ from bench.uno.clock import UnoClock
 from bench.uno.console import provision
 from bench.uno.emulated import EmulatedBoard
 from bench.uno.flashing import flash_where_needed
+from bench.uno.provisioning import quiet
 from bench.uno.serial_port import UnoPort
 from bench.world.paced import PacedWorld
 from bench.world.simulation import NS_PER_S, Simulation
@@ -42,6 +45,9 @@ _AT_ONCE = 4
 
 _DEAF_CDB = 20_000
 """Loss between the boards while they are flashed and provisioned: nobody hears anybody."""
+
+_NOBODY = 0
+"""An id that no Uno of a trial has."""
 
 
 class UnoSeats(ABC):
@@ -118,10 +124,13 @@ class UnoSeats(ABC):
         flash_where_needed(name, port.url, self._firmware)
 
     def _provision(self, name: str, port: UnoPort) -> None:
-        """The port stays open from here on, since opening it resets the board."""
+        """A board that the trial has no use for is left alone."""
         given = self._provisionings().get(name)
-        if given is None:
-            return
+        if given is not None:
+            self._give(name, port, given)
+
+    def _give(self, name: str, port: UnoPort, given: Provisioning) -> None:
+        """The port stays open from here on, since opening it resets the board."""
         if name not in self._open:
             port.open()
             self._open.add(name)
@@ -160,6 +169,9 @@ class Cell(Protocol):
     def harvest(self, pi: PiFigures) -> BranchHarvest:
         """What the branch found, beside what its Pi did."""
 
+    def close(self) -> None:
+        """Let go of what it holds, whatever has happened; may be called again."""
+
 
 class EmulatedCell:
     """A radio cell in a paced world: emulated boards, and the gateway's chip among them."""
@@ -189,6 +201,9 @@ class EmulatedCell:
     def harvest(self, pi: PiFigures) -> BranchHarvest:
         """What the cell found."""
         return self._world.call(partial(self._cell.harvest, pi))
+
+    def close(self) -> None:
+        """It holds nothing: the boards belong to their seats."""
 
     def _power_on(
         self, name: str, _provisioning: Provisioning, radio: Sx1278, clock: UnoClock, _until_ns: int
@@ -254,6 +269,7 @@ class RealUnos(UnoSeats):
         names = [uno_name(branch, position) for position in range(branch.uno.count)]
         super().__init__(branch, firmware, dict(zip(names, branch.uno.ports, strict=True)))
         self._stimuli = dict(zip(names, branch.uno.stimuli, strict=True))
+        self._quieted: set[str] = set()
 
     @contextlib.contextmanager
     def desk(self) -> Iterator[PowerUp]:
@@ -266,6 +282,23 @@ class RealUnos(UnoSeats):
 
     def power_off(self) -> None:
         """They keep it."""
+
+    def _provision(self, name: str, port: UnoPort) -> None:
+        """A board that the trial has no use for would send on as it did: it is made quiet, once."""
+        if name in self._provisionings():
+            self._quieted.discard(name)
+            super()._provision(name, port)
+        elif name not in self._quieted:
+            assert self.orders is not None
+            # Its key is of nobody else, since all these boards have one id.
+            stage = replace(self.orders, keys=FreshKeys())
+            self._give(name, port, quiet(stage.provisioning(_NOBODY, self._branch)))
+            self._quieted.add(name)
+
+    def _close_ports(self) -> None:
+        """Nothing is known of the boards from here on."""
+        super()._close_ports()
+        self._quieted.clear()
 
 
 def uno_seats(branch: Branch, firmware: FirmwareImage) -> UnoSeats:

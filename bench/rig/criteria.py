@@ -25,6 +25,9 @@ MEANINGS = {
 }
 """Every name a criterion may have, and what its figure means."""
 
+UNSEEN_OF_REAL_UNOS = ("free_cpu_uno", "free_sram_b", "airtime_duty_uno", "airtime_duty_gateway")
+"""What only emulated boards and a modelled air show."""
+
 _COMPARISONS: dict[str, Callable[[Decimal, Decimal], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,

@@ -64,3 +64,27 @@ class Instruments(Part):
     supply: Annotated[tuple[Supply, ...], Field(strict=False)] = ()
     power_meter: PowerMeter | None = None
     attenuator: Annotated[tuple[Attenuator, ...], Field(strict=False)] = ()
+
+    @property
+    def real(self) -> Self:
+        """The real ones alone."""
+        meter = self.power_meter
+        return self.model_copy(
+            update={
+                "supply": tuple(supply for supply in self.supply if supply.kind == "real"),
+                "power_meter": meter if meter is not None and meter.kind == "real" else None,
+                "attenuator": tuple(each for each in self.attenuator if each.kind == "real"),
+            }
+        )
+
+    def without_unos_beyond(self, count: int) -> Self:
+        """The same, with no more than so many Unos of each branch on the supply's leads."""
+
+        def stays(seat: str) -> bool:
+            _, uno, number = seat.partition("/uno-")
+            return not uno or int(number) <= count
+
+        supplies = (
+            supply.model_copy(update={"feeds": tuple(filter(stays, supply.feeds))}) for supply in self.supply
+        )
+        return self.model_copy(update={"supply": tuple(supplies)})

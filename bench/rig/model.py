@@ -24,10 +24,11 @@ from pydantic import (
     model_validator,
 )
 
-from bench.rig.criteria import Criterion, CriterionError, parse_criterion
+from bench.rig.criteria import UNSEEN_OF_REAL_UNOS, Criterion, CriterionError, parse_criterion
 from bench.rig.instruments import Attenuator, Instruments, PowerMeter, Supply
 from bench.rig.part import Part, choice, problem
 from bench.rig.problem import RigError, nearest, problems_of, show
+from ledger.block import MAX_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,25 +42,18 @@ S0_PINS_PER_MAINS = 2
 MAINS_CHANNELS = 2
 """AC channels an Uno has pins for: A0 and A1, A2 and A3."""
 
-BANDWIDTHS_HZ = {
-    7.8: 7_800,
-    10.4: 10_400,
-    15.6: 15_600,
-    20.8: 20_800,
-    31.25: 31_250,
-    41.7: 41_700,
-    62.5: 62_500,
-    125: 125_000,
-    250: 250_000,
-    500: 500_000,
-}
-"""SX1278 bandwidths by their name in kHz (datasheet rev. 7, RegModemConfig1)."""
+BANDWIDTHS_HZ: dict[float, int] = {125: 125_000, 250: 250_000, 500: 500_000}
+"""The SX1278's bandwidths that the gateway's driver sets, by their name in kHz."""
+
+HIGHEST_PATH_LOSS_DB = 200.0
+"""Nobody hears anybody."""
 
 DEFAULT_CRITERIA = {"delivered": ">= 0.99", "altered": "== 0", "unaccounted": "== 0"}
 """What a rig file without ``[criteria]`` is judged by."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _RADIO_PORT = re.compile(r"spidev:\d{1,3}\.\d{1,3}|(serial|hc12):(/|socket://|rfc2217://)\S+")
+_HOST_AND_PORT = re.compile(r"[^:/\s]+:(\d{1,5})")
 _SEATS = {"virtual": "", "emulated": "", "real": ""}
 _TIMES = {"virtual": "virtual time", "emulated": "the wall clock", "real": "the wall clock"}
 _PROFILES = {
@@ -113,6 +107,13 @@ def _radio_port(value: str) -> str:
             f'found {show(value)}, expected "spidev:0.0", "serial:/dev/ttyUSB0", "serial:socket://HOST:PORT"'
             ' or "hc12:/dev/ttyUSB0"'
         )
+    return value
+
+
+def _endpoint(value: str) -> str:
+    matched = _HOST_AND_PORT.fullmatch(value)
+    if matched is None or not 1 <= int(matched[1]) <= 65_535:
+        raise problem(f'found {show(value)}, expected host and port, like "192.0.2.10:51820"')
     return value
 
 
@@ -278,7 +279,7 @@ class Radio(Part):
     burst: Burst | None = None
     """Loss in bursts, instead of independent loss."""
     tx_power_dbm: int = 10
-    path_loss_db: Annotated[float, Field(ge=0, le=200)] = 100.0
+    path_loss_db: Annotated[float, Field(ge=0, le=HIGHEST_PATH_LOSS_DB)] = 100.0
     ack_timeout_ms: Annotated[int, Field(ge=20, le=10_000)] = 0
     """How long an Uno listens for its acknowledgement; left out, it follows from the air rate."""
     frequency_hz: Annotated[int, Field(ge=410_000_000, le=525_000_000)] = 433_175_000
@@ -293,9 +294,9 @@ class Radio(Part):
     @field_validator("tx_power_dbm", mode="after")
     @classmethod
     def _known_power(cls, value: int) -> int:
-        # PA_BOOST: 2 to 17 dBm, or 20 dBm with RegPaDac (datasheet rev. 7, section 5.4.3).
-        if value not in (*range(2, 18), 20):
-            raise problem(f"found {value}, expected 2 to 17, or 20")
+        # PA_BOOST (datasheet rev. 7, section 5.4.3). 20 dBm take RegPaDac, which the firmware leaves alone.
+        if value not in range(2, 18):
+            raise problem(f"found {value}, expected 2 to 17")
         return value
 
     @model_validator(mode="after")
@@ -360,7 +361,7 @@ class Pi(Part):
     bench_line: str | None = None
     """The bench's end of the serial line by which a real Pi reaches the radio among emulated Unos: a port, or
     an emulator's Unix socket."""
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 64
     """Readings that fill a block."""
     batch_age_s: Annotated[int, Field(ge=1, le=86_400)] = 10
     """Age of the oldest waiting reading at which a block is sealed although it is not full."""
@@ -371,8 +372,8 @@ class Pi(Part):
             raise problem(
                 "found a real Pi without login, expected login = { host, user, identity, host_key }"
             )
-        for key in ("login", "radio", "bench_line"):
-            if self.kind != "real" and getattr(self, key) is not None:
+        for key in ("login", "radio", "bench_line", "dio0_gpio", "reset_gpio"):
+            if self.kind != "real" and key in self.model_fields_set:
                 raise problem(f"found {key} with a Pi that is {self.kind}, expected it with a real one only")
         if self.kind != "emulated" and self.card_writes_per_s is not None:
             raise problem(
@@ -441,8 +442,8 @@ class Server(Part):
     """What joins Pis and server off the virtual rig; ``none`` is for loopback alone."""
     login: Login | None = None
     """Where a real server is."""
-    endpoint: Annotated[str, Field(pattern=r"[^:\s]+:\d{1,5}")] | None = None
-    """Where a real server's WireGuard is reached from the Pis: ``host:port``."""
+    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
+    """Where this machine, which leads the Pis' way, reaches a real server's WireGuard: ``host:port``."""
 
     @model_validator(mode="after")
     def _where_it_is(self) -> Self:
@@ -493,11 +494,20 @@ class Branch(Part):
     @model_validator(mode="after")
     def _one_air(self) -> Self:
         """Unos and Pi hear each other: over the lab's air, or a modelled one that the Pi has a line to."""
+        if self.pi.radio_port.startswith("hc12:"):
+            raise problem(
+                f"found an HC-12 at the Pi, expected pi.radio with the chip of the Unos, {self.radio.chip}"
+            )
         if self.uno.kind == "real":
             if self.radio.loss > 0 or self.radio.burst is not None:
                 raise problem(
                     "found loss on the radio of real Unos, expected loss = 0 and no burst:"
                     " they lose what the air, or an attenuator, makes them lose"
+                )
+            if self.mains_per_uno:
+                raise problem(
+                    'found sensors of kind "mains" with real Unos, expected kind "s0":'
+                    " a stimulus Uno plays pulses and no AC"
                 )
             if self.pi.kind == "emulated":
                 raise problem(
@@ -561,6 +571,11 @@ class Rig(Part):
                     f'found vpn = "none" with the real Pi of {branch.name}, expected "wireguard": only'
                     " emulated Pis find the server on this machine's loopback"
                 )
+            if self.server.vpn == "none" and branch.uplink != Uplink():
+                raise problem(
+                    f'found vpn = "none" with an uplink for {branch.name}, expected "wireguard": only the VPN'
+                    " leads through the relay that delays, loses and cuts"
+                )
             seats += [(f"Unos of {branch.name}", branch.uno.kind), (f"Pi of {branch.name}", branch.pi.kind)]
         first_seat, first_kind = seats[0]
         for seat, kind in seats:
@@ -579,18 +594,44 @@ class Rig(Part):
             raise problem(
                 "found instruments on a virtual rig, expected them where seats are emulated or real"
             )
-        seats = {f"{branch.name}/pi" for branch in self.branch}
-        seats |= {f"{branch.name}/uno-{n + 1}" for branch in self.branch for n in range(branch.uno.count)}
-        for fed in (seat for supply in instruments.supply for seat in supply.feeds):
-            if fed not in seats:
-                close = nearest(fed, seats)
-                raise problem(
-                    f"found a supply that feeds {show(fed)}, which this rig does not have"
-                    + (f'; did you mean "{close}"?' if close else "")
-                )
+        seats = {f"{branch.name}/pi": branch.pi.kind for branch in self.branch}
+        for branch in self.branch:
+            seats |= {f"{branch.name}/uno-{n + 1}": branch.uno.kind for n in range(branch.uno.count)}
+        for supply in instruments.supply:
+            for fed in supply.feeds:
+                if fed not in seats:
+                    close = nearest(fed, seats)
+                    raise problem(
+                        f"found a supply that feeds {show(fed)}, which this rig does not have"
+                        + (f'; did you mean "{close}"?' if close else "")
+                    )
+                if seats[fed] != supply.kind:
+                    raise problem(
+                        f"found {show(fed)}, which is {seats[fed]}, on the leads of a supply that is"
+                        f" {supply.kind}: expected both of one kind"
+                    )
+        airs = {branch.name: branch.uno.kind for branch in self.branch}
         for attenuator in instruments.attenuator:
-            if attenuator.branch not in {branch.name for branch in self.branch}:
+            air = airs.get(attenuator.branch)
+            if air is None:
                 raise problem(f"found an attenuator for {show(attenuator.branch)}, which is no branch")
+            if air != attenuator.kind:
+                raise problem(
+                    f"found an attenuator that is {attenuator.kind} for {show(attenuator.branch)}, whose air"
+                    f" is {air}: expected both of one kind"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _measured_criteria(self) -> Self:
+        """A criterion that nothing measures would fail every trial."""
+        if all(branch.uno.kind == "real" for branch in self.branch):
+            for name in self.criteria:
+                if name in UNSEEN_OF_REAL_UNOS:
+                    raise problem(
+                        f"found {name} among the criteria of real Unos, expected none of"
+                        f" {', '.join(UNSEEN_OF_REAL_UNOS)}: nobody looks into those, nor hears their radio"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -623,6 +664,25 @@ class Rig(Part):
         """The branches, in the order of the file."""
         return self.branch
 
+    def supply_of(self, seat: str) -> Supply | None:
+        """The output that feeds a seat, where one does."""
+        return next((supply for supply in self.instruments.supply if seat in supply.feeds), None)
+
+    def can_cut_power(self, branch: Branch) -> bool:
+        """Whether the bench can pull the plug of the branch's Pi: it is emulated, or a supply feeds it."""
+        return branch.pi.kind == "emulated" or self.supply_of(f"{branch.name}/pi") is not None
+
+    def attenuated(self, branch: Branch) -> Branch:
+        """The branch with what the emulated attenuators in it take counted as path loss."""
+        radio = branch.radio
+        taken_db = sum(
+            attenuator.attenuation_db
+            for attenuator in self.instruments.attenuator
+            if attenuator.branch == branch.name and attenuator.kind == "emulated"
+        )
+        path_loss_db = min(HIGHEST_PATH_LOSS_DB, radio.path_loss_db + taken_db)
+        return branch.model_copy(update={"radio": radio.model_copy(update={"path_loss_db": path_loss_db})})
+
     def virtual_twin(self) -> Rig:
         """The same rig with every seat virtual: what a trial on the wall clock is held against."""
         branches = [
@@ -635,7 +695,7 @@ class Rig(Part):
                     batch_age_s=branch.pi.batch_age_s,
                 ),
             }
-            for branch in self.branch
+            for branch in map(self.attenuated, self.branch)
         ]
         twin = {**dict(self), "branch": branches, "server": Server(), "instruments": Instruments()}
         return rig_from(twin, f"twin of {self.name}")
@@ -667,7 +727,10 @@ class Rig(Part):
             )
             for branch in self.branch
         ]
-        return rig_from({**dict(self), "branch": branches}, "changed rig")
+        changed = {**dict(self), "branch": branches}
+        if unos is not None:
+            changed["instruments"] = self.instruments.without_unos_beyond(unos)
+        return rig_from(changed, "changed rig")
 
 
 def _changed(part: Part, **values: object) -> dict[str, object]:

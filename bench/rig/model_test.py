@@ -19,6 +19,14 @@ LOGIN = {
 }
 
 
+OUTPUT = {"voltage_mv": 5000, "current_limit_ma": 2000}
+
+
+def emulated(instruments: dict[str, Any]) -> dict[str, Any]:
+    raw = document(uno={"kind": "emulated", "count": 3}, pi={"kind": "emulated", "calibration": "pi.toml"})
+    return {**raw, "server": {"kind": "emulated"}, "instruments": instruments}
+
+
 def document(**branch: object) -> dict[str, Any]:
     return {
         "rig": {"name": "test"},
@@ -128,9 +136,9 @@ def test_mains_sensors_take_pins_from_pulse_sensors(mains: int, s0_room: int) ->
             'branch.east.uno.intervall_s: unknown key; did you mean "interval_s"?',
         ),
         ({"radio": {"spreading_factor": 13}}, "spreading_factor: found 13, expected at most 12"),
-        ({"radio": {"bandwidth_khz": 126}}, "bandwidth_khz: found 126, expected one of 7.8,"),
+        ({"radio": {"bandwidth_khz": 126}}, "bandwidth_khz: found 126, expected one of 125, 250, 500"),
         ({"radio": {"bandwidth_khz": []}}, "bandwidth_khz: found a list, expected a number"),
-        ({"radio": {"tx_power_dbm": 18}}, "tx_power_dbm: found 18, expected 2 to 17, or 20"),
+        ({"radio": {"tx_power_dbm": 20}}, "tx_power_dbm: found 20, expected 2 to 17"),
         ({"radio": {"loss": 1.1}}, "loss: found 1.1, expected at most 1"),
         ({"radio": {"loss": float("nan")}}, "branch.east.radio.loss: "),
         (
@@ -255,6 +263,16 @@ REAL_UNO = {"kind": "real", "ports": ["/dev/ttyACM0"], "stimuli": ["/dev/ttyACM1
             {**REAL_PI, "bench_line": "/dev/ttyUSB0"},
             "branch.east: found pi.bench_line with real Unos, expected it with emulated ones only",
         ),
+        (
+            REAL_UNO,
+            {**REAL_PI, "radio": "hc12:/dev/ttyUSB0"},
+            "branch.east: found an HC-12 at the Pi, expected pi.radio with the chip of the Unos, sx1278",
+        ),
+        (
+            REAL_UNO,
+            {"kind": "emulated", "calibration": "pi.toml"},
+            "branch.east: found real Unos with an emulated Pi, which has no radio to hear them",
+        ),
     ],
 )
 def test_unos_and_pi_share_one_air(uno: dict[str, object], pi: dict[str, object], expected: str) -> None:
@@ -270,14 +288,79 @@ def test_a_radio_port_that_no_gateway_knows_is_refused(radio: str) -> None:
     assert fault.startswith(f'branch.east.pi.radio: found "{radio}", expected "spidev:0.0", "serial:/dev')
 
 
+@pytest.mark.parametrize("endpoint", ["vpn.example", "vpn.example:51820/udp", "vpn.example:518200", ":1"])
+def test_an_endpoint_is_host_and_port(endpoint: str) -> None:
+    raw = document(uno=REAL_UNO, pi=REAL_PI)
+    raw["server"] = {"kind": "real", "login": LOGIN, "endpoint": endpoint}
+    with pytest.raises(RigError, match=f'server.endpoint: found "{endpoint}", expected host and port'):
+        rig_from(raw, "test")
+
+
+def test_a_stimulus_uno_plays_no_alternating_current() -> None:
+    [fault] = faults(uno=REAL_UNO, pi=REAL_PI, sensors={"kind": "mains", "per_uno": 1})
+    assert fault.startswith('branch.east: found sensors of kind "mains" with real Unos, expected kind "s0"')
+
+
+def test_real_unos_are_not_judged_by_what_nobody_sees() -> None:
+    raw = document(uno=REAL_UNO, pi=REAL_PI)
+    raw["server"] = {"kind": "emulated"}
+    raw["criteria"] = {"airtime_duty_gateway": "<= 0.1"}
+    with pytest.raises(RigError, match="found airtime_duty_gateway among the criteria of real Unos"):
+        rig_from(raw, "test")
+
+
 def test_only_the_loopback_does_without_a_vpn() -> None:
     raw = document(uno=REAL_UNO, pi=REAL_PI)
     raw["server"] = {"kind": "emulated", "vpn": "none"}
     with pytest.raises(RigError, match='found vpn = "none" with the real Pi of east, expected "wireguard"'):
         rig_from(raw, "test")
+    raw["branch"][0] = emulated({})["branch"][0] | {"uplink": {"outages": [[1, 2]]}}
+    with pytest.raises(RigError, match='found vpn = "none" with an uplink for east, expected "wireguard"'):
+        rig_from(raw, "test")
     raw["server"] = {"kind": "real", "vpn": "none", "login": LOGIN, "endpoint": "vpn.example:51820"}
     with pytest.raises(RigError, match='server: found vpn = "none" with a real server'):
         rig_from(raw, "test")
+
+
+@pytest.mark.parametrize(
+    ("instruments", "expected"),
+    [
+        (
+            {"supply": [{"kind": "real", "resource": "ASRL1", **OUTPUT, "feeds": ["east/uno-1"]}]},
+            'found "east/uno-1", which is emulated, on the leads of a supply that is real',
+        ),
+        (
+            {"attenuator": [{"kind": "real", "resource": "ASRL2", "branch": "east"}]},
+            'found an attenuator that is real for "east", whose air is emulated',
+        ),
+        (
+            {"supply": [{"kind": "emulated", **OUTPUT, "feeds": ["east/uno-0"]}]},
+            'found a supply that feeds "east/uno-0", which this rig does not have',
+        ),
+    ],
+)
+def test_instruments_belong_to_seats_of_their_kind(instruments: dict[str, Any], expected: str) -> None:
+    with pytest.raises(RigError, match=expected):
+        rig_from(emulated(instruments), "test")
+
+
+def test_an_emulated_attenuator_is_path_loss_in_the_branchs_air_and_in_the_twins() -> None:
+    rig = rig_from(
+        emulated({"attenuator": [{"kind": "emulated", "branch": "east", "attenuation_db": 12.25}]}), "test"
+    )
+    [branch] = rig.branches
+    assert branch.radio.path_loss_cdb == 10_000
+    assert rig.attenuated(branch).radio.path_loss_cdb == 11_225
+    assert rig.virtual_twin().branches[0].radio.path_loss_cdb == 11_225
+
+
+def test_fewer_unos_leave_the_supplys_leads() -> None:
+    feeds = ["east/uno-1", "east/pi", "east/uno-3"]
+    rig = rig_from(emulated({"supply": [{"kind": "emulated", **OUTPUT, "feeds": feeds}]}), "test")
+    assert rig.with_changes(unos=2).instruments.supply[0].feeds == ("east/uno-1", "east/pi")
+    assert rig.with_changes(unos=5).instruments == rig.instruments
+    assert rig.supply_of("east/pi") == rig.instruments.supply[0]
+    assert rig.supply_of("east/uno-2") is None
 
 
 def test_changes_keep_the_limits() -> None:

@@ -86,7 +86,7 @@ class Strategy:
         chosen = self.seats if seats is None else tuple(seats)
         for seat in reversed(chosen):
             if seat.state > state:
-                seat.step_to(state)
+                self._descend(seat, state)
         for step in tuple(State)[1 : state + 1]:
             for seat in chosen:
                 if seat.state < step:
@@ -96,6 +96,16 @@ class Strategy:
         """Keep account of a try that failed and is followed by another."""
         self.retries.append(retry)
         self._tell(f"{retry.seat}: trying again, since {retry.error}")
+
+    def _descend(self, seat: Seat, state: State) -> None:
+        """A seat that does not find its way down goes to `off`, and up again from there."""
+        try:
+            seat.step_to(state)
+        except InfrastructureError as error:
+            if state is State.OFF:
+                raise
+            self.note(Retry(seat.name, state, 1, str(error)))
+            seat.step_to(State.OFF)
 
     def _climb(self, seat: Seat, state: State) -> None:
         for attempt in range(1, MOST_TRIES + 1):

@@ -85,6 +85,19 @@ class StrategyMachine(RuleBasedStateMachine):
 TestStrategy = StrategyMachine.TestCase
 
 
+def test_a_seat_that_does_not_find_its_way_down_is_brought_up_again_from_off() -> None:
+    seat = LadderSeat("pi")
+    strategy = Strategy([seat])
+    strategy.reach(State.JOINED)
+    seat.failures = 1
+    strategy.reach(State.FLASHED)
+    assert seat.state is State.FLASHED
+    assert seat.steps[-3:] == [State.FLASHED, State.OFF, State.FLASHED]
+    [retry] = strategy.retries
+    assert str(retry).startswith("pi on its way to flashed")
+    assert strategy.broken is None
+
+
 def test_the_ladder_seat_is_a_seat() -> None:
     seat: Seat = LadderSeat("pi")
     assert str(seat.state) == "off"

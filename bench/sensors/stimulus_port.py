@@ -6,8 +6,9 @@ that the oracle holds registers against, so that nothing rests on the host havin
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import serial
@@ -44,7 +45,7 @@ from bench.sensors.stimulus_frame import (
 from bench.sensors.stimulus_schedule import Performance, Schedule, Unplayed, performance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _Answer = TypeVar("_Answer")
 
@@ -93,11 +94,16 @@ class Line(Protocol):
 
 
 class SerialLine:
-    """A port that pyserial opens: a device, ``socket://``, ``rfc2217://``."""
+    """A port that pyserial opens: a device, ``socket://``, ``rfc2217://``.
+
+    It may be closed while another thread uses it, which then gets a StimulusError.
+    """
 
     def __init__(self, seat: str, url: str) -> None:
         """Open it; a device of this host exclusively. Raises StimulusError."""
         self._seat, self._url = seat, url
+        self._in_use = Lock()
+        self._is_closed = False
         try:
             self._port = serial.serial_for_url(url, baudrate=115_200, timeout=0, do_not_open=True)
             if "://" not in url:
@@ -113,27 +119,41 @@ class SerialLine:
 
     def write(self, data: bytes) -> None:
         """Put bytes on it."""
-        try:
-            self._port.write(data)
-        except (serial.SerialException, OSError) as error:
-            raise self._lost(error) from None
+        with self._use() as port:
+            port.write(data)
 
     def read(self, timeout_ns: int) -> bytes:
         """What has come; waits for the first byte this long at most."""
-        try:
-            self._port.timeout = timeout_ns / _NS_PER_S
-            first: bytes = self._port.read(1)
+        with self._use() as port:
+            port.timeout = timeout_ns / _NS_PER_S
+            first: bytes = port.read(1)
             if not first:
                 return b""
-            self._port.timeout = 0
-            rest: bytes = self._port.read(4096)
+            port.timeout = 0
+            rest: bytes = port.read(4096)
             return first + rest
-        except (serial.SerialException, OSError) as error:
-            raise self._lost(error) from None
 
     def close(self) -> None:
-        """Give the port back."""
-        self._port.close()
+        """Give the port back, when a read that is under way has ended."""
+        self._is_closed = True
+        with self._in_use, contextlib.suppress(serial.SerialException, OSError):  # lost already
+            self._port.close()
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[serial.Serial]:
+        """The port, open meanwhile."""
+        with self._in_use:
+            if self._is_closed:
+                raise StimulusError(
+                    self._seat,
+                    f"{self._url} was closed while in use",
+                    "play the trial again",
+                    retry_helps=True,
+                )
+            try:
+                yield self._port
+            except (serial.SerialException, OSError) as error:
+                raise self._lost(error) from None
 
     def _lost(self, error: Exception) -> StimulusError:
         return StimulusError(
@@ -433,7 +453,7 @@ class BackgroundStimulus:
         self._player = player
         self._now_ns = now_ns
         self._stopped = Event()
-        self._error: StimulusError | None = None
+        self._error: BaseException | None = None
         self._thread = Thread(target=self._play, name="stimulus", daemon=True)
 
     def start(self) -> None:
@@ -441,12 +461,16 @@ class BackgroundStimulus:
         self._thread.start()
 
     def finish(self) -> Performance:
-        """Stop playing, if it is not over, and give the record. Raises StimulusError where it failed."""
-        self._stopped.set()
-        self._thread.join()
+        """Stop playing, if it is not over, and give the record. Raises what ended it: StimulusError."""
+        self.stop()
         if self._error is not None:
             raise self._error
         return self._player.performance()
+
+    def stop(self) -> None:
+        """Stop playing, if it is not over. Where its line is closed, this does not wait for the Uno."""
+        self._stopped.set()
+        self._thread.join()
 
     def _play(self) -> None:
         try:
@@ -454,5 +478,6 @@ class BackgroundStimulus:
                 if self._stopped.wait(max(0, again_ns - self._now_ns()) / _NS_PER_S):
                     self._player.give_up()
                     return
-        except StimulusError as error:
+        except BaseException as error:
+            # A record that breaks off would pass for the truth.
             self._error = error

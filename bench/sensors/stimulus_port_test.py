@@ -144,6 +144,61 @@ def test_one_that_is_stopped_early_tells_what_it_has_played(board: Board) -> Non
     assert len(board.falls_ns()) == played
 
 
+@pytest.fixture
+def silent() -> Iterator[tuple[int, str]]:
+    """A port at which nobody answers: where the questions arrive, and its path."""
+    master, slave = os.openpty()
+    yield master, os.ttyname(slave)
+    os.close(slave)
+    os.close(master)
+
+
+def test_closing_its_line_ends_a_player_although_its_time_stands_still(silent: tuple[int, str]) -> None:
+    questions, path = silent
+    line = SerialLine("stimulus", path)
+    schedule = Schedule.of({0: signal(range(0, 1_500, 75))}, 0)
+    player = StimulusPlayer(StimulusPort("stimulus", line, lambda: 0), schedule, lambda: 0)
+    background = BackgroundStimulus(player, lambda: 0)
+    background.start()
+    assert os.read(questions, 1)
+    line.close()
+    background.stop()
+    background.stop()
+    assert "stimulus" not in {thread.name for thread in threading.enumerate()}
+    with pytest.raises(StimulusError, match="was closed while in use"):
+        background.finish()
+    SerialLine("stimulus", path).close()
+
+
+def test_whatever_ends_a_player_is_told(silent: tuple[int, str]) -> None:
+    def broken_clock() -> int:
+        raise OverflowError("the world has ended")
+
+    _, path = silent
+    line = SerialLine("stimulus", path)
+    player = StimulusPlayer(
+        StimulusPort("stimulus", line, broken_clock),
+        Schedule.of({0: signal(range(0, 150, 75))}, 0),
+        broken_clock,
+    )
+    background = BackgroundStimulus(player, broken_clock)
+    background.start()
+    with pytest.raises(OverflowError, match="the world has ended"):
+        background.finish()
+    line.close()
+
+
+def test_a_line_is_closed_once_and_used_no_more(silent: tuple[int, str]) -> None:
+    _, path = silent
+    line = SerialLine("stimulus", path)
+    line.close()
+    line.close()
+    with pytest.raises(StimulusError, match=f"{path} was closed while in use"):
+        line.read(0)
+    with pytest.raises(StimulusError, match=f"{path} was closed while in use"):
+        line.write(b"")
+
+
 class ScriptedLine:
     """Answers by a script; time passes as it is waited for."""
 

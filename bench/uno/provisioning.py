@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from binascii import crc_hqx
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 EEPROM_BYTES = 1024
 
@@ -166,10 +166,19 @@ class Provisioning:
         )
 
 
+def quiet(provisioning: Provisioning) -> Provisioning:
+    """The same for a board that nobody has a use for, and nobody can switch off: it leaves others the air.
+
+    By the longest interval it sends nothing for 18 hours after a boot. Then it repeats what nobody
+    acknowledges, at the lowest power and on the channel that it was given: less than 20 frames a week.
+    """
+    return replace(provisioning, interval_s=0xFFFF, ack_timeout_ms=0xFFFF, tx_power_dbm=2)
+
+
 def eeprom_image(provisioning: Provisioning, last_epoch: int = 1) -> bytes:
     """A whole EEPROM for a new Uno; its first boot runs as epoch ``last_epoch + 1``.
 
-    A key that was in use must keep its Uno's epochs, else nonces repeat: use :func:`provision_again`.
+    A key that was in use must keep its Uno's epochs, else nonces repeat.
     """
     _in_range("last_epoch", last_epoch, 1, _LAST_EPOCH - 1)
     image = bytearray(b"\xff" * EEPROM_BYTES)
@@ -179,15 +188,6 @@ def eeprom_image(provisioning: Provisioning, last_epoch: int = 1) -> bytes:
         at = _EPOCH_ADDRESS + index * _EPOCH_SLOT.size
         image[at : at + _EPOCH_SLOT.size] = _EPOCH_SLOT.pack(epoch, crc16(struct.pack("<I", epoch)))
     return bytes(image)
-
-
-def provision_again(provisioning: Provisioning, eeprom: bytes) -> bytes:
-    """The EEPROM of a Uno in use with another record, its boot epochs and registers untouched."""
-    if len(eeprom) != EEPROM_BYTES:
-        raise ProvisioningError(
-            f"the EEPROM read back has {len(eeprom)} bytes, an ATmega328P has {EEPROM_BYTES}"
-        )
-    return provisioning.encode() + eeprom[_RECORD.size :]
 
 
 def stored_epochs(eeprom: bytes) -> tuple[int | None, int | None]:

@@ -1,7 +1,15 @@
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.radio.medium import Medium
+from bench.radio.propagation import FixedLinks
+from bench.radio.sx1278 import Sx1278
+from bench.uno.build import PACKAGES
+from bench.uno.clock import UnoClock
+from bench.uno.conftest import firmware
 from bench.uno.provisioning import (
     EEPROM_BYTES,
     AcScale,
@@ -9,9 +17,13 @@ from bench.uno.provisioning import (
     ProvisioningError,
     crc16,
     eeprom_image,
-    provision_again,
+    quiet,
     stored_epochs,
 )
+from bench.uno.virtual import VirtualUno
+from bench.world.simulation import NS_PER_S, Simulation
+from bench.world.streams import Stream
+from bench.world.trace import Record, Trace
 
 KEY = bytes(range(16))
 
@@ -76,13 +88,6 @@ def test_a_new_eeprom_holds_the_record_two_epochs_and_nothing_else() -> None:
     assert set(image[96:]) == {0xFF}
 
 
-def test_provisioning_again_keeps_epochs_and_journal() -> None:
-    used = eeprom_image(Provisioning(uno_id=1, key=KEY), last_epoch=77)[:200] + bytes(824)
-    again = provision_again(Provisioning(uno_id=2, key=KEY), used)
-    assert Provisioning.decode(again).uno_id == 2
-    assert again[50:] == used[50:]
-
-
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -103,3 +108,26 @@ def test_a_value_no_uno_would_take_is_named(fields: dict[str, int | bytes], word
 def test_a_blank_eeprom_is_refused_in_words() -> None:
     with pytest.raises(ProvisioningError, match="METR"):
         Provisioning.decode(b"\xff" * EEPROM_BYTES)
+
+
+def transmissions_in(seconds: int, provisioning: Provisioning) -> list[int]:
+    """When an Uno that nobody acknowledges sends, in seconds from its boot."""
+    records: list[Record] = []
+    simulation, trace = Simulation(), Trace()
+    trace.subscribe(records.append)
+    radio = Sx1278("uno-1", Medium(Stream(1), trace, simulation, FixedLinks(9_000)), simulation)
+    eeprom, until_ns = eeprom_image(provisioning), seconds * NS_PER_S
+    VirtualUno("uno-1", firmware(), eeprom, radio, UnoClock(0, 0), simulation, trace, until_ns).power_on()
+    simulation.run(until_ns)
+    trace.settle()
+    return [record.t_ns // NS_PER_S for record in records if record.kind == "transmission"]
+
+
+@pytest.mark.skipif(shutil.which("avr-gcc") is None, reason=f"needs the Debian packages {PACKAGES}")
+@pytest.mark.parametrize("uno_id", [0, 1, 5])
+def test_a_quiet_uno_sends_nothing_for_18_hours_and_then_next_to_nothing(uno_id: int) -> None:
+    in_use = Provisioning(uno_id, KEY, interval_s=60)
+    assert len(transmissions_in(600, in_use)) >= 9
+    hours = [t_s // 3600 for t_s in transmissions_in(7 * 24 * 3600, quiet(in_use))]
+    assert 0 < len(hours) < 20
+    assert hours[0] >= 18
