@@ -22,7 +22,7 @@ from bench.pi.emulated.command import app as pi
 from bench.rig.loader import load_rig
 from bench.rig.model import Rig
 from bench.summary import summary_of
-from bench.trial import TrialOutcome, TrialPlan, run_trial
+from bench.trial import TrialOutcome, TrialPlan, clear_directory, make_directory, run_trial
 from bench.twin import Twins, compare, twins_document
 from bench.uno.build import build_firmware
 from bench.uno.image import load_image
@@ -200,7 +200,10 @@ def _run_showing_progress(plan: TrialPlan, firmware: Path | None) -> TrialOutcom
 
         if not plan.rig.is_paced:
             return run_trial(plan, image, show)
-        directory = plan.directory.with_name(plan.directory.name + "-rig")
+        clear_directory(plan.directory)
+        directory = plan.directory.resolve()
+        directory = directory.with_name(directory.name + "-rig")
+        make_directory(directory)
         with PacedRig(plan.rig, image, directory, progress.console.print) as standing:
             return standing.play(plan, show)
 

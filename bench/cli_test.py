@@ -41,6 +41,23 @@ def test_a_mistake_is_told_in_words(arguments: tuple[str | Path, ...], told: str
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.parametrize("rig", ["virtual", "emulated"])
+def test_an_output_that_cannot_be_written_is_told_before_anything_runs(rig: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    finished = bench("trial", "--rig", ROOT / f"rigs/{rig}.toml", "--output", tmp_path / "file" / "trial")
+    assert finished.returncode == 2
+    assert f"{tmp_path}/file/trial cannot be written (Not a directory): choose" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_folder_for_the_rig_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "trial-rig").touch()
+    finished = bench("trial", "--rig", ROOT / "rigs/emulated.toml", "--output", tmp_path / "trial")
+    assert finished.returncode == 2
+    assert f"{tmp_path}/trial-rig cannot be written (File exists): choose" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
 def test_a_malformed_data_set_is_told_with_its_line(tmp_path: Path) -> None:
     data = tmp_path / "broken.csv"
     data.write_text("time,load_w\n2026-01-01T00:00,100\n2026-01-01T00:01,many\n")

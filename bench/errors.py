@@ -17,6 +17,7 @@ from bench.uno.emulated import BoardError
 from bench.uno.image import ImageError
 from bench.uno.provisioning import ProvisioningError
 from ledger.gateway.sx1278 import RadioSettingError
+from ledger.service.table import ConfigError
 from ledger.store import StoreError
 from reports.model import ReportError
 
@@ -25,6 +26,7 @@ USER_ERRORS = (
     BuildError,
     CalibrationError,
     CommandError,
+    ConfigError,
     CriterionError,
     DatasetError,
     ImageError,

@@ -15,6 +15,7 @@ from bench.errors import USER_ERRORS
 from bench.progress import Reporter
 from bench.rig.loader import load_rig
 from bench.rig.model import Rig
+from bench.trial import make_directory
 from bench.uno.build import build_firmware
 
 SUITES = Path(__file__).parent / "suites"
@@ -40,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Load the rig, so that a wrong rig file is told before anything runs."""
+    """Load the rig and make the folder, so that what is wrong with them is told before anything runs."""
     rig_path: Path | None = config.getoption("--rig")
     if rig_path is None:
         return
@@ -49,6 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         rig = load_rig(rig_path)
         firmware = build_firmware(rig.branches[0].uno.profile)
+        if not config.getoption("--collect-only"):
+            make_directory(config.getoption("--report"))
     except USER_ERRORS as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[_campaign] = Campaign(

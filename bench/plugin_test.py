@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-RIG = Path(__file__).parents[1] / "rigs/virtual.toml"
+ROOT = Path(__file__).parents[1]
+RIG = ROOT / "rigs/virtual.toml"
 
 
 def test_without_a_rig_no_suite_is_collected(pytester: pytest.Pytester) -> None:
@@ -31,6 +32,14 @@ def test_a_wrong_rig_is_told_before_anything_runs(pytester: pytest.Pytester) -> 
     assert "Traceback" not in result.stderr.str()
 
 
+def test_a_report_that_cannot_be_written_is_told_before_anything_runs(pytester: pytest.Pytester) -> None:
+    (pytester.path / "file").touch()
+    result = pytester.runpytest_subprocess("--rig", RIG, "--report", "file/report")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*file/report cannot be written*choose another directory*"])
+    assert "Traceback" not in result.stderr.str()
+
+
 def test_a_suite_gets_trials_and_leaves_a_result(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         own_suite="""
@@ -47,3 +56,17 @@ def test_a_suite_gets_trials_and_leaves_a_result(pytester: pytest.Pytester) -> N
     assert [trial["name"] for trial in capacity["trials"]] == ["baseline"]
     assert capacity["trials"][0]["unos_per_pi"] == 1
     assert (pytester.path / "report/trials/baseline/trace.jsonl").exists()
+
+
+def test_a_supply_that_feeds_a_pi_alone_is_not_asked_for_unos(pytester: pytest.Pytester) -> None:
+    supply = "[[instruments.supply]]"
+    before, _lead_of_the_unos, lead_of_the_pi = (ROOT / "rigs/emulated.toml").read_text().split(supply)
+    text = before + supply + lead_of_the_pi
+    for folder in ("datasets/", "calibration/"):
+        text = text.replace(f'"{folder}', f'"{ROOT}/rigs/{folder}')
+    rig = pytester.path / "rig.toml"
+    rig.write_text(text)
+    suite = ROOT / "bench/suites/power_suite.py"
+    result = pytester.runpytest_subprocess("--rig", rig, "-rs", "-k", "unos or attenuator", str(suite))
+    result.assert_outcomes(skipped=2, deselected=1)
+    result.stdout.fnmatch_lines(["*SKIPPED*the supply feeds no Uno of east*"])

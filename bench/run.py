@@ -3,14 +3,16 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.campaign import RESULT_FILE
 from bench.rig.loader import load_rig
 from reports.__main__ import build as build_pages
+from reports.__main__ import clear as clear_pages
 from reports.allure_build import build_report, find_allure
 from reports.allure_extras import environment, write_extras
-from reports.model import load
+from reports.model import ReportError, load
 
 _RESULTS = "allure-results"
 _TOOLS = Path("build/tools")
@@ -19,20 +21,22 @@ _TOOLS = Path("build/tools")
 def run_suites(rig: Path, seed: int, report: Path, *, short: bool) -> int:
     """Run pytest on the suites, then build `index.html` and `capacity.html`; returns pytest's exit status.
 
-    Raises RigError for a wrong rig file, and ReportError where the report cannot be built.
+    Raises RigError for a wrong rig file, ReportError where the report cannot be built, and KeyboardInterrupt
+    when one has ended the suites.
     """
     named = load_rig(rig).name
     find_allure(_TOOLS)
-    shutil.rmtree(report / _RESULTS, ignore_errors=True)
+    _clear(report)
     print(f"bench: judging {named!r} ({rig}), seed {seed}", flush=True)
     command = [
         *(sys.executable, "-m", "pytest", "--rig", str(rig), "--seed", str(seed)),
         *("--report", str(report), "--alluredir", str(report / _RESULTS), "-v"),
         *(["--short"] if short else []),
     ]
-    status = subprocess.run(command, check=False).returncode
+    status = _judge(command)
     result_path = report / RESULT_FILE
     if not result_path.exists():
+        print("bench: the run left no capacities, and no report; what ended it stands above", file=sys.stderr)
         return status or 1
     result = load(result_path)
     write_extras(report / _RESULTS, environment(result), f"{named}, seed {seed}")
@@ -43,3 +47,36 @@ def run_suites(rig: Path, seed: int, report: Path, *, short: bool) -> int:
     print(f"bench: capacities in {capacity_page} and {result_path}")
     print(f"bench: report in {index}")
     return status
+
+
+def _clear(report: Path) -> None:
+    """Make the folder, and take an earlier run's report out of it. Raises ReportError."""
+    results = report / _RESULTS
+    try:
+        if results.exists():
+            shutil.rmtree(results)
+        results.mkdir(parents=True)
+        (report / RESULT_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise ReportError(
+            f"{report} cannot be written ({error.strerror or error}): name another folder by --report"
+        ) from None
+    clear_pages(report)
+
+
+def _judge(command: Sequence[str]) -> int:
+    """Run pytest to its end; returns its exit status.
+
+    A Ctrl-C reaches pytest as well, which then writes what was found and takes the rig down. That is waited
+    for; a second one ends it at once. Either is raised on.
+    """
+    with subprocess.Popen(command) as suites:
+        try:
+            return suites.wait()
+        except KeyboardInterrupt:
+            try:
+                print("\nbench: stopping; the rig is taken down (Ctrl-C again: at once)", file=sys.stderr)
+                suites.wait()
+            except KeyboardInterrupt:
+                suites.kill()
+            raise

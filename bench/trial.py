@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -304,4 +305,18 @@ def clear_directory(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         mark.touch()
     except OSError as error:
-        raise TrialError(f"{directory} cannot be written: {error.strerror or error}") from None
+        raise _unwritable(directory, error) from None
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory where it is missing. Raises TrialError where nothing can be written in it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise _unwritable(directory, error) from None
+
+
+def _unwritable(directory: Path, error: OSError) -> TrialError:
+    return TrialError(f"{directory} cannot be written ({error.strerror or error}): choose another directory")

@@ -123,7 +123,7 @@ def _figures(outcome: TrialOutcome) -> dict[str, Any]:
         "in the server's ledger": verdict.in_server_ledger,
         "altered": verdict.altered,
         "unaccounted": verdict.unaccounted,
-        "transmissions repeated": outcome.retries,
+        "transmissions repeated": outcome.retries if outcome.unos else None,
         "blocks": sum(pi.blocks for pi in outcome.pis.values()),
         **figures_of(outcome),
     }

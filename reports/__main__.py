@@ -17,6 +17,24 @@ from reports.capacity_html import page
 from reports.model import ReportError, load
 from reports.plots import plots
 
+_PAGES = ("capacity.html", "index.html")
+_PLOTS = ("airtime", "fan_in_*", "free", "latency", "missing")
+
+
+def clear(directory: Path) -> None:
+    """Remove the pages and plots of an earlier result.
+
+    Raises:
+        ReportError: when one of them cannot be removed.
+    """
+    stale = [directory / name for name in _PAGES]
+    stale += [plot for name in _PLOTS for plot in directory.glob(f"plots/{name}.svg")]
+    try:
+        for path in stale:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ReportError(f"{directory}: an earlier report cannot be removed: {error}") from error
+
 
 def build(result_path: Path, directory: Path) -> Path:
     """Write `capacity.html` and `plots/*.svg` into the directory; returns the page's path.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reports.__main__ import main
+from reports.__main__ import build, clear, main
 from reports.capacity_html import QUESTIONS, page
 from reports.model import SCHEMA_PATH, parse
 from reports.style import number, percent
@@ -169,6 +169,15 @@ def test_the_command_writes_page_and_plots_the_same_every_time(
     for path in written:
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
     assert capsys.readouterr().out.splitlines()[0] == str(tmp_path / "a" / "capacity.html")
+
+
+def test_an_earlier_report_is_removed_whole_and_nothing_else(tmp_path: Path) -> None:
+    build(SAMPLE_PATH, tmp_path)
+    (tmp_path / "index.html").touch()
+    (tmp_path / "plots" / "mine.svg").touch()
+    clear(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mine.svg"]
+    clear(tmp_path / "none")
 
 
 def test_the_command_tells_what_is_wrong_and_fails(

@@ -51,9 +51,13 @@ def calibrate_command(
     reference = load_calibration(published)
     emulated = branch.pi.kind == "emulated"
     with _seat(branch.pi, branch.name, rig) as seat:
-        spi = _spi_of(branch.pi.radio)
         outcome = calibrate(
-            seat, default_cache() / "release", reference, emulated=emulated, spi=spi, tell=_tell
+            seat,
+            default_cache() / "release",
+            reference,
+            emulated=emulated,
+            spi=spi_of(branch.pi),
+            tell=_tell,
         )
     write_file(output, text_of(outcome, emulated=emulated))
     if as_json:
@@ -86,10 +90,10 @@ def _seat(pi: Pi, branch: str, rig: Path) -> Iterator[SshSeat]:
             yield seat
 
 
-def _spi_of(radio: str | None) -> str | None:
-    """Return bus and chip select of a radio on the Pi's own pins."""
-    kind, _, place = (radio or "").partition(":")
-    return place if kind == "spidev" else None
+def spi_of(pi: Pi) -> str | None:
+    """Return bus and chip select of a real Pi's radio, where it is on the Pi's own pins."""
+    kind, _, place = pi.radio_port.partition(":")
+    return place if pi.kind == "real" and kind == "spidev" else None
 
 
 def document_of(outcome: Outcome, output: Path) -> dict[str, Any]:

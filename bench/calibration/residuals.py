@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from bench.rig.calibration import Calibration
 
 Kind = Literal["published", "prior", "estimate"]
@@ -59,15 +57,3 @@ def kind_of(source: str) -> Kind:
     if first == "published":
         return "published"
     return "prior" if first == "prior" else "estimate"
-
-
-def largest_difference(one: Mapping[str, float], other: Mapping[str, float]) -> tuple[str, float]:
-    """Return the operation whose costs differ most between two runs, and by what share of the smaller.
-
-    Raises ValueError when the runs have not measured the same operations.
-    """
-    if one.keys() != other.keys() or not one:
-        raise ValueError("the runs did not measure the same operations: measure both with one release")
-    shares = {name: abs(one[name] - other[name]) / min(one[name], other[name]) for name in one}
-    name = max(shares, key=lambda operation: shares[operation])
-    return name, shares[name]

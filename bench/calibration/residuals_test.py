@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.calibration.residuals import Residual, kind_of, largest_difference, residuals
+from bench.calibration.residuals import Residual, kind_of, residuals
 from bench.rig.calibration import load_calibration
 
 PUBLISHED = load_calibration(Path(__file__).parents[2] / "rigs" / "calibration" / "pi3b-published.toml")
@@ -46,21 +46,3 @@ def test_the_published_file_says_of_each_figure_what_it_is() -> None:
     assert kinds["ascon_open"] == kinds["blake2b"] == "prior"
     assert kinds["radio_read"] == "estimate"
     assert kind_of("") == "estimate"
-
-
-@given(st.dictionaries(st.sampled_from("abcdef"), st.floats(1, 1e6), min_size=1))
-def test_the_largest_difference_is_found(costs: dict[str, float]) -> None:
-    assert largest_difference(costs, costs)[1] == 0
-    name = max(costs)
-    changed = {**costs, name: costs[name] * 1.25}
-    found, share = largest_difference(costs, changed)
-    assert found == name
-    assert share == pytest.approx(0.25)
-    assert largest_difference(changed, costs) == (found, share)
-
-
-def test_runs_of_different_operations_are_not_compared() -> None:
-    with pytest.raises(ValueError, match="same operations"):
-        largest_difference({"a": 1.0}, {"b": 1.0})
-    with pytest.raises(ValueError, match="same operations"):
-        largest_difference({}, {})

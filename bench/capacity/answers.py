@@ -17,6 +17,7 @@ from ledger.effects import Operation
 
 _CARRIED = "The Pi carries the DAG"
 _NOT_CARRIED = "The Pi does not carry the DAG within the rig's criteria"
+_UNSEEN = "Time on air was not measured, nor were CPU and SRAM of real Unos."
 
 
 def answers_of(
@@ -55,27 +56,37 @@ def _free(free: Sequence[FreeResource]) -> Answer:
         Question.FREE,
         f"While data flows, the scarcest resources still have free: {named}.",
         tuple(Figure(f"{name} free", round(share, 6), "share", label) for name, share, label in shares),
-        ("The memory of the Pi and the wear of its card are not modelled on the virtual seat.",),
+        (
+            "The memory of the Pi and the wear of its card are not modelled on the virtual seat.",
+            *(() if any(row.tier is Tier.RADIO for row in free) else (_UNSEEN,)),
+        ),
     )
 
 
 def _protection(costs: Sequence[ProtectionCost]) -> Answer:
     by_name = {(cost.tier, cost.operation, cost.unit): cost for cost in costs}
-    seal_cycles = by_name[Tier.UNO, "Ascon-AEAD128 seal", "cycles"]
-    seal_ms = by_name[Tier.UNO, "Ascon-AEAD128 seal", "ms"]
+    seal_cycles = by_name.get((Tier.UNO, "Ascon-AEAD128 seal", "cycles"))
+    seal_ms = by_name.get((Tier.UNO, "Ascon-AEAD128 seal", "ms"))
+    sealing = "" if seal_cycles is None or seal_ms is None else _sealing(seal_cycles, seal_ms)
     added = by_name[Tier.RADIO, "header and tag", "B"]
     opened = by_name[Tier.PI, Operation.ASCON_OPEN, "ms"]
     signed = by_name[Tier.PI, Operation.ED25519_SIGN, "ms"]
     return Answer(
         Question.PROTECTION,
-        f"Sealing a frame takes the Uno {seal_cycles.value} cycles ({seal_ms.value} ms) and adds "
-        f"{added.value} B on the air; opening it takes the Pi {opened.value} ms, "
-        f"signing a block {signed.value} ms.",
+        f"Sealing a frame {sealing}adds {added.value} B on the air; "
+        f"opening it takes the Pi {opened.value} ms, signing a block {signed.value} ms.",
         tuple(
             Figure(f"{cost.operation} per {cost.per}", cost.value, cost.unit, cost.label) for cost in costs
         ),
-        ("Signatures on the Uno belong to the profiles sign and node.",),
+        (
+            "Signatures on the Uno belong to the profiles sign and node.",
+            *(() if sealing else ("What sealing takes the Uno was not measured.",)),
+        ),
     )
+
+
+def _sealing(cycles: ProtectionCost, milliseconds: ProtectionCost) -> str:
+    return f"takes the Uno {cycles.value} cycles ({milliseconds.value} ms) and "
 
 
 def _fan_in(capacities: Sequence[Capacity]) -> Answer:

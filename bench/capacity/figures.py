@@ -17,6 +17,9 @@ _RESOURCES = {
     "airtime_duty_gateway": "gateway airtime",
 }
 
+_FULL = 1.0
+_UNKNOWN = "nothing that was measured"
+
 
 def figures_of(outcome: TrialOutcome) -> dict[str, int | float | None]:
     """Every figure that a criterion may name (`bench.rig.criteria.MEANINGS`); None: not measured."""
@@ -36,10 +39,8 @@ def figures_of(outcome: TrialOutcome) -> dict[str, int | float | None]:
 
 
 def _duty(outcome: TrialOutcome, names: Iterable[str]) -> float | None:
-    """None where no radio was listened to: real ones are not."""
-    if not outcome.stations:
-        return None
-    return round(longest_airtime_ns(outcome, names) / outcome.virtual_ns, 6)
+    airtime_ns = longest_airtime_ns(outcome, names)
+    return None if airtime_ns is None else round(airtime_ns / outcome.virtual_ns, 6)
 
 
 def awake_share(outcome: TrialOutcome) -> float | None:
@@ -52,9 +53,11 @@ def free_sram_bytes(outcome: TrialOutcome) -> int | None:
     return min((uno.free_sram_bytes for uno in outcome.unos.values()), default=None)
 
 
-def longest_airtime_ns(outcome: TrialOutcome, names: Iterable[str]) -> int:
-    """Time on air of the one of these stations that sent longest; 0 when none sent."""
+def longest_airtime_ns(outcome: TrialOutcome, names: Iterable[str]) -> int | None:
+    """Time on air of the one of these stations that sent longest; None where the air is real."""
     sent = outcome.stations
+    if not sent:
+        return None
     return max((sent[name].airtime_ns for name in names if name in sent), default=0)
 
 
@@ -63,8 +66,10 @@ def busy_share(outcome: TrialOutcome) -> float:
     return max(pi.busy_ns for pi in outcome.pis.values()) / outcome.virtual_ns
 
 
-def channel_load(outcome: TrialOutcome) -> float:
-    """Airtime offered by all stations of a branch per time, in the fullest branch."""
+def channel_load(outcome: TrialOutcome) -> float | None:
+    """Airtime offered by a branch's stations per time, in the fullest branch; None where the air is real."""
+    if not outcome.stations:
+        return None
     loads = [
         sum(
             station.airtime_ns
@@ -82,12 +87,20 @@ def broken(criteria: Iterable[Criterion], figures: Mapping[str, int | float | No
 
 
 def bound_by(outcome: TrialOutcome, criterion: Criterion) -> str:
-    """The resource that made a criterion fail: its own, or for delivery and delay the most strained one."""
+    """The resource that made a criterion fail: its own, or for delivery and delay the most strained one.
+
+    Nothing, in words, where that was not measured, or where one that was not may be the most strained.
+    """
     if criterion.name in _RESOURCES:
-        return f"{_RESOURCES[criterion.name]} ({criterion})"
+        known = figures_of(outcome)[criterion.name] is not None
+        return f"{_RESOURCES[criterion.name] if known else _UNKNOWN} ({criterion})"
+    load, awake = channel_load(outcome), awake_share(outcome)
     strain = {
-        "radio channel": channel_load(outcome) / _CHANNEL_SATURATION,
+        "radio channel": None if load is None else load / _CHANNEL_SATURATION,
         "Pi CPU and card": busy_share(outcome),
-        "Uno CPU": awake_share(outcome) or 0.0,
+        "Uno CPU": awake,
     }
-    return f"{max(strain, key=lambda name: strain[name])} ({criterion})"
+    measured = {name: share for name, share in strain.items() if share is not None}
+    most = max(measured, key=lambda name: measured[name])
+    known = len(measured) == len(strain) or measured[most] >= _FULL
+    return f"{most if known else _UNKNOWN} ({criterion})"

@@ -166,7 +166,9 @@ def _uno_use_of(outcome: TrialOutcome) -> result.UnoUse | None:
     )
 
 
-def _radio_of(outcome: TrialOutcome) -> result.RadioUse:
+def _radio_of(outcome: TrialOutcome) -> result.RadioUse | None:
+    if not outcome.stations:
+        return None
     return result.RadioUse(
         stations=tuple(
             result.Station(
@@ -188,40 +190,43 @@ def _radio_of(outcome: TrialOutcome) -> result.RadioUse:
 
 
 def free_of(name: str, outcome: TrialOutcome) -> tuple[FreeResource, ...]:
-    """What this trial used of every tier, in the order of the branch."""
+    """What this trial used of every tier, in the order of the branch; without what was not measured."""
     rig = outcome.plan.rig
     label, on_chip, on_air = label_of(rig), _uno_label(rig), _air_label(rig)
     seconds = outcome.virtual_ns / NS_PER_S
     limit_s = outcome.virtual_ns * _DUTY_LIMIT_PPM / PPM / NS_PER_S
     awake, free_bytes = awake_share(outcome), free_sram_bytes(outcome)
+    sram_bytes = None if free_bytes is None else _SRAM_BYTES - free_bytes
     flash_bytes = outcome.firmware.flash_used
-    uno_s = longest_airtime_ns(outcome, outcome.unos) / NS_PER_S
-    gateway_s = longest_airtime_ns(outcome, outcome.pis) / NS_PER_S
+    uno_s, gateway_s = (_seconds(longest_airtime_ns(outcome, names)) for names in (outcome.unos, outcome.pis))
     busy_s = busy_share(outcome) * seconds
-    return (
-        *([] if awake is None else [FreeResource(Tier.UNO, "CPU", awake, 1, "share", name, on_chip)]),
-        *(
-            []
-            if free_bytes is None
-            else [FreeResource(Tier.UNO, "SRAM", _SRAM_BYTES - free_bytes, _SRAM_BYTES, "B", name, on_chip)]
-        ),
-        FreeResource(Tier.UNO, "flash", flash_bytes, _SKETCH_FLASH_BYTES, "B", name, on_chip),
-        FreeResource(Tier.UNO, "airtime", uno_s, limit_s, "s at 10 % duty", name, on_air),
-        FreeResource(Tier.RADIO, "channel", channel_load(outcome), 1, "share", name, on_air),
-        FreeResource(Tier.PI, "airtime", gateway_s, limit_s, "s at 10 % duty", name, on_air),
-        FreeResource(Tier.PI, "CPU and card", busy_s, seconds, "s of one core", name, label),
+    rows = (
+        (Tier.UNO, "CPU", awake, 1, "share", on_chip),
+        (Tier.UNO, "SRAM", sram_bytes, _SRAM_BYTES, "B", on_chip),
+        (Tier.UNO, "flash", flash_bytes, _SKETCH_FLASH_BYTES, "B", on_chip),
+        (Tier.UNO, "airtime", uno_s, limit_s, "s at 10 % duty", on_air),
+        (Tier.RADIO, "channel", channel_load(outcome), 1, "share", on_air),
+        (Tier.PI, "airtime", gateway_s, limit_s, "s at 10 % duty", on_air),
+        (Tier.PI, "CPU and card", busy_s, seconds, "s of one core", label),
+    )
+    return tuple(
+        FreeResource(tier, resource, used, total, unit, name, kind)
+        for tier, resource, used, total, unit, kind in rows
+        if used is not None
     )
 
 
+def _seconds(span_ns: int | None) -> float | None:
+    return None if span_ns is None else span_ns / NS_PER_S
+
+
 def protection_of(outcome: TrialOutcome) -> tuple[ProtectionCost, ...]:
-    """What encryption, acknowledgement and signature cost between the tiers."""
+    """What encryption, acknowledgement and signature cost between the tiers, as far as it was measured."""
     branch = outcome.plan.rig.branches[0]
     rig = outcome.plan.rig
     label, on_chip, counted = label_of(rig), _uno_label(rig), _counted(rig)
     calibration = load_calibration(branch.pi.calibration)
     seals = [cycles for uno in outcome.unos.values() for cycles in uno.seal_cycles]
-    seal_cycles = median_high(seals) if seals else 0
-    seal_ms = round(seal_cycles * 1000 / CLOCK_HZ, 3)
     added = len(FrameId(0, 0, 0).header(Kind.DATA)) + TAG_BYTES
     mains = (AlternatingCurrent(0, 0, 0, 0),) * branch.mains_per_uno
     frame = added + len(Snapshot(Status(0), 0, 0, mains, (0,) * branch.s0_per_uno).encode())
@@ -232,8 +237,7 @@ def protection_of(outcome: TrialOutcome) -> tuple[ProtectionCost, ...]:
         (Operation.ED25519_VERIFY, "block"),
     )
     return (
-        ProtectionCost(Tier.UNO, "Ascon-AEAD128 seal", seal_cycles, "cycles", "frame", on_chip),
-        ProtectionCost(Tier.UNO, "Ascon-AEAD128 seal", seal_ms, "ms", "frame", on_chip),
+        *(_seal_costs(median_high(seals), on_chip) if seals else ()),
         ProtectionCost(Tier.RADIO, "header and tag", added, "B", f"frame of {frame} B", counted),
         *(
             ProtectionCost(
@@ -246,4 +250,12 @@ def protection_of(outcome: TrialOutcome) -> tuple[ProtectionCost, ...]:
             )
             for operation, per in per_operation
         ),
+    )
+
+
+def _seal_costs(cycles: int, label: result.Label) -> tuple[ProtectionCost, ...]:
+    milliseconds = round(cycles * 1000 / CLOCK_HZ, 3)
+    return tuple(
+        ProtectionCost(Tier.UNO, "Ascon-AEAD128 seal", value, unit, "frame", label)
+        for value, unit in ((cycles, "cycles"), (milliseconds, "ms"))
     )

@@ -22,6 +22,12 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> TrialOutcome:
     return run_trial(plan, build_firmware())
 
 
+@pytest.fixture
+def unseen(outcome: TrialOutcome) -> TrialOutcome:
+    """The same trial as real Unos leave it: nobody looks into them, and nobody hears their air."""
+    return replace(outcome, unos={}, stations={}, repeated={}, receptions={})
+
+
 def test_stations_have_their_roles_and_an_intruder_is_none_of_them(outcome: TrialOutcome) -> None:
     assert "east/intruder" in outcome.stations
     radio = record.trial_of("trial", outcome).radio
@@ -40,7 +46,9 @@ def test_figures_name_every_criterion_and_the_resource_that_gave_way(outcome: Tr
     assert broken(criteria.values(), {**figures, "free_sram_b": 1}) == [criteria["free_sram_b"]]
     assert bound_by(outcome, criteria["free_sram_b"]) == "Uno SRAM (free_sram_b >= 128)"
     assert bound_by(outcome, criteria["delivered"]).startswith("radio channel")
-    assert 0 < channel_load(outcome) < 1
+    load = channel_load(outcome)
+    assert load is not None
+    assert 0 < load < 1
 
 
 def test_every_figure_says_what_it_is_and_stays_within_its_whole(outcome: TrialOutcome) -> None:
@@ -62,3 +70,24 @@ def test_the_answers_follow_the_figures(outcome: TrialOutcome) -> None:
     assert answers[0].sentence != failed[0].sentence
     assert "does not carry" in failed[0].sentence
     assert answers[3].sentence == "No fan-in was searched in this run."
+
+
+def test_what_real_unos_do_not_show_is_left_out(unseen: TrialOutcome) -> None:
+    trial = record.trial_of("trial", unseen)
+    assert (trial.radio, trial.uno) == (None, None)
+    assert channel_load(unseen) is None
+    free, protection = record.free_of("trial", unseen), record.protection_of(unseen)
+    assert [(row.tier, row.resource) for row in free] == [(Tier.UNO, "flash"), (Tier.PI, "CPU and card")]
+    assert {cost.tier for cost in protection} == {Tier.RADIO, Tier.PI}
+    _, left, price, _ = answers_of(trial, free, protection, [])
+    assert any("Time on air" in line for line in left.open)
+    assert price.sentence.startswith("Sealing a frame adds 27 B on the air; opening it takes the Pi ")
+    assert any("sealing" in line for line in price.open)
+
+
+def test_what_was_not_measured_is_not_blamed(unseen: TrialOutcome) -> None:
+    criteria = unseen.plan.rig.criteria
+    assert bound_by(unseen, criteria["delivered"]) == f"nothing that was measured ({criteria['delivered']})"
+    assert bound_by(unseen, criteria["free_sram_b"]).startswith("nothing that was measured")
+    full = {name: replace(pi, busy_ns=unseen.virtual_ns) for name, pi in unseen.pis.items()}
+    assert bound_by(replace(unseen, pis=full), criteria["delivered"]).startswith("Pi CPU and card")

@@ -23,5 +23,6 @@ def test_crashes_lose_nothing(campaign: Campaign) -> None:
     assert len(evidence) == len(plan)
     assert all(found.fired for found in evidence), [str(found) for found in evidence if not found.fired]
     assert all(found.clean for found in evidence), [str(found) for found in evidence if not found.clean]
-    assert {found.fault.kind for found in evidence} == set(FaultKind)
+    if campaign.rig.can_cut_power(campaign.rig.branches[0]):
+        assert {found.fault.kind for found in evidence} == set(FaultKind)
     assert (outcome.verdict.altered, outcome.verdict.unaccounted) == (0, 0), outcome.verdict.examples
