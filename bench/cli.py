@@ -1,5 +1,6 @@
 """The `bench` command."""
 
+import errno
 import json
 import os
 import sys
@@ -40,6 +41,8 @@ app.add_typer(uno, name="uno")
 app.add_typer(pi, name="pi")
 pi.command(name="deploy")(deploy_command)
 app.command(name="calibrate")(calibrate_command)
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 RigOption = Annotated[Path, typer.Option("--rig", help="Rig file (TOML).", metavar="FILE")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness of the run.")]
@@ -157,6 +160,12 @@ def main() -> None:
         app()
     except USER_ERRORS as error:
         print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        where = error.filename or "the folder that it writes to"
+        print(f"bench: {where}: {error.strerror}; make room there, and run it again", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("bench: stopped", file=sys.stderr)

@@ -50,6 +50,22 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_runs(rig: str,
     assert "Traceback" not in finished.stderr
 
 
+def test_a_disk_that_gets_full_is_told(tmp_path: Path) -> None:
+    """A limit on the size of files stands for it."""
+    bound = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+    program = f"{bound} runpy.run_module('bench', run_name='__main__')"
+    finished = subprocess.run(
+        [sys.executable, "-c", program, "trial", "--rig", RIG, "--output", tmp_path / "trial"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert finished.returncode == 2
+    assert finished.stderr.endswith("File too large; make room there, and run it again\n")
+    assert "Traceback" not in finished.stderr
+
+
 def test_a_folder_for_the_rig_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "trial-rig").touch()
     finished = bench("trial", "--rig", ROOT / "rigs/emulated.toml", "--output", tmp_path / "trial")

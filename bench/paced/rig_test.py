@@ -34,6 +34,7 @@ from bench.pi.vpn.wireguard_test import needs_wireguard
 from bench.radio.medium import Medium
 from bench.radio.propagation import FixedLinks
 from bench.radio.sx1278 import Sx1278
+from bench.rig.infrastructure import InfrastructureError
 from bench.rig.loader import load_rig
 from bench.trial import TrialPlan
 from bench.uno.build import build_firmware, build_stimulus
@@ -215,3 +216,7 @@ def test_a_lab_is_brought_up_struck_and_judged(stack: ExitStack, tmp_path: Path)
     assert any(note.startswith("power meter: ") for note in outcome.notes), outcome.notes
     for ledger in tmp_path.glob("trial/*.db"):
         assert verify(ledger).clean
+    standing.seats.server.check_way(rig.branches[0])
+    with pytest.raises(InfrastructureError, match="east/pi: the Pi has rebooted during the trial") as caught:
+        standing.seats.gateways["east"].check()
+    assert caught.value.retry_helps

@@ -10,9 +10,6 @@ from enum import StrEnum
 from bench.pi.uplink import UplinkPlan
 from bench.world.streams import Stream
 
-NS_PER_S = 1_000_000_000
-BITS_PER_OCTET = 8
-
 
 class Fate(StrEnum):
     """What a datagram comes to."""
@@ -23,25 +20,21 @@ class Fate(StrEnum):
     CUT = "cut"
     """In an outage, of the plan or on demand."""
     OVERRUN = "overrun"
-    """The line's queue was full."""
+    """More was under way than the plan lets be."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathPlan:
     """How one direction of the way behaves.
 
-    `uplink` holds delay, jitter, loss and outages, times in ns after the zero of the run. `rate_bps` is the
-    line's rate in bit/s of UDP payload, None for no limit; before it stands a queue of `queue_octets`. The
-    same bound holds what an unlimited line may have under way.
+    `uplink` holds delay, jitter, loss and outages, times in ns after the zero of the run. No more than
+    `queue_octets` are under way at once, so that a flood costs no memory.
     """
 
     uplink: UplinkPlan = field(default_factory=lambda: UplinkPlan(delay_ns=0))
-    rate_bps: int | None = None
     queue_octets: int = 16 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        if self.rate_bps is not None and self.rate_bps <= 0:
-            raise ValueError(f"rate_bps must be positive or None, found {self.rate_bps}")
         if self.queue_octets <= 0:
             raise ValueError(f"queue_octets must be positive, found {self.queue_octets}")
 
@@ -67,37 +60,21 @@ class Path:
         self._plan = plan
         self._stream = stream
         self._index = 0
-        self._line_free_ns = 0
 
     def judge(self, octets: int, sent_ns: int, waiting_octets: int) -> Verdict:
         """Decide on the next datagram, sent at `sent_ns` while `waiting_octets` are still under way."""
         self._index += 1
         index, plan, uplink = self._index, self._plan, self._plan.uplink
-        start_ns = max(sent_ns, self._line_free_ns)
-        departure_ns = start_ns + self._duration_ns(octets)
         jitter_ns = self._stream.below(uplink.jitter_ns + 1, 2 * index)
-        arrival_ns = departure_ns + uplink.delay_ns + jitter_ns
+        arrival_ns = sent_ns + uplink.delay_ns + jitter_ns
         outage = _outage(uplink, sent_ns, arrival_ns)
         if outage is not None:
             return Verdict(index, octets, sent_ns, arrival_ns, Fate.CUT, outage)
-        if self._queued_octets(sent_ns, waiting_octets) + octets > plan.queue_octets:
+        if waiting_octets + octets > plan.queue_octets:
             return Verdict(index, octets, sent_ns, arrival_ns, Fate.OVERRUN)
-        self._line_free_ns = departure_ns
         if self._stream.happens(uplink.loss_ppm, 2 * index + 1):
             return Verdict(index, octets, sent_ns, arrival_ns, Fate.LOST)
         return Verdict(index, octets, sent_ns, arrival_ns, Fate.PASSED)
-
-    def _duration_ns(self, octets: int) -> int:
-        if self._plan.rate_bps is None:
-            return 0
-        return -(-octets * BITS_PER_OCTET * NS_PER_S // self._plan.rate_bps)
-
-    def _queued_octets(self, sent_ns: int, waiting_octets: int) -> int:
-        """What stands before the line: for a rated one from its backlog, so that delay is no queue."""
-        if self._plan.rate_bps is None:
-            return waiting_octets
-        backlog_ns = max(0, self._line_free_ns - sent_ns)
-        return backlog_ns * self._plan.rate_bps // (BITS_PER_OCTET * NS_PER_S)
 
 
 def _outage(uplink: UplinkPlan, sent_ns: int, arrival_ns: int) -> int | None:

@@ -232,8 +232,8 @@ def test_a_cut_on_demand_takes_what_is_under_way_and_lasts_until_mended(stack: E
     assert _waiting(between.responder) == []
 
 
-def test_a_slow_line_overruns_what_its_queue_cannot_hold(stack: ExitStack) -> None:
-    way = PathPlan(rate_bps=80_000, queue_octets=10_000)  # 10 octets in a millisecond
+def test_a_flood_overruns_what_may_be_under_way(stack: ExitStack) -> None:
+    way = PathPlan(UplinkPlan(delay_ns=NS_PER_S), queue_octets=10_000)
     between = Between(stack, RelayPlan(up=way))
     between.send_up(initiation(KEY))
     for _ in range(60):
@@ -243,10 +243,6 @@ def test_a_slow_line_overruns_what_its_queue_cannot_hold(stack: ExitStack) -> No
     assert account.overrun > 0
     assert account.passed >= 10
     assert len(_waiting(between.responder)) == account.passed
-    spans = [verdict for verdict in between.relay.log()[0] if verdict.fate is Fate.PASSED]
-    assert (
-        account.passed_octets * 8 * NS_PER_S <= 80_000 * (spans[-1].arrival_ns - spans[0].sent_ns) + NS_PER_S
-    )
 
 
 def test_closing_accounts_for_what_is_under_way_and_frees_the_port(stack: ExitStack) -> None:
