@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,9 +22,11 @@ from bench.world.paced import PacedWorld
 from bench.world.simulation import NS_PER_MS, NS_PER_S, Simulation
 from bench.world.streams import Stream
 from bench.world.trace import Record, Trace, TraceFile
+from ledger.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from bench.paced.scene import Disturb
     from bench.paced.seats import Seats
@@ -93,9 +95,7 @@ def play(
         ]
         for name in names:
             seats.unos[name].power_off()
-        for gateway, branch in zip(gateways, plan.rig.branches, strict=True):
-            gateway.fetch_store(stage.gateway_database(branch))
-        seats.server.fetch_store(stage.server_database)
+        _fetch_ledgers(seats, plan, stage)
         accepted_ns = {
             block: unix_ns - world.began_unix_ns for block, unix_ns in seats.server.accepted_unix_ns().items()
         }
@@ -190,6 +190,27 @@ def _play_out(
             retry_helps=True,
         )
     return end_ns
+
+
+def _fetch_ledgers(seats: Seats, plan: TrialPlan, stage: Stage) -> None:
+    """Fetch all ledgers, again while their heads differ, as long as the last blocks may be on their way."""
+    end_ns = time.monotonic_ns() + _slowest_batch_ns(plan) + SETTLING_NS
+    gateways = {stage.gateway_database(branch): seats.gateways[branch.name] for branch in plan.rig.branches}
+    databases = [*gateways, stage.server_database]
+    while True:
+        for database, gateway in gateways.items():
+            gateway.fetch_store(database)
+        seats.server.fetch_store(stage.server_database)
+        if len(set(map(_heads, databases))) == 1 or time.monotonic_ns() > end_ns:
+            return
+        for file in (file for database in databases for file in database.parent.glob(f"{database.name}*")):
+            file.unlink()
+        time.sleep(_LOOK_S)
+
+
+def _heads(database: Path) -> tuple[bytes, ...]:
+    with closing(SqliteStore(database, read_only=True)) as store:
+        return tuple(store.heads())
 
 
 def _slowest_batch_ns(plan: TrialPlan) -> int:
