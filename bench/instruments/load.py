@@ -205,20 +205,26 @@ has been seen to run at 4 V (raspberrypi.stackexchange.com/questions/72516)."""
 class PiPart:
     """A Raspberry Pi 3B: idle current, and more in proportion to its cores' share of work.
 
-    `busy_ns` gives the CPU time of all cores together, until a time; when it falls, the Pi booted anew.
+    `busy_ns` gives the CPU time of all cores together, until a time; when it falls, the Pi booted anew. What a
+    late look finds at once, more than the cores can have done since the last, is drawn as fast as they could.
     """
 
     def __init__(self, busy_ns: Callable[[int], int], from_ns: int = 0) -> None:
         self._busy_ns = busy_ns
-        self._from_ns = from_ns
+        self._from_ns = self._until_ns = from_ns
         self._last_ns = busy_ns(from_ns)
+        self._owed_ns = 0
         self._total_ns = 0
 
     def charge_fc(self, until_ns: int) -> int:
         """Charge until a time."""
         busy_ns = self._busy_ns(until_ns)
-        self._total_ns += busy_ns - self._last_ns if busy_ns >= self._last_ns else busy_ns
+        self._owed_ns = self._owed_ns + busy_ns - self._last_ns if busy_ns >= self._last_ns else busy_ns
         self._last_ns = busy_ns
+        done_ns = min(self._owed_ns, PI_CORES * (until_ns - self._until_ns))
+        self._owed_ns -= done_ns
+        self._total_ns += done_ns
+        self._until_ns = until_ns
         work_fc = self._total_ns * (PI_FULL_UA - PI_IDLE_UA) // PI_CORES
         return (until_ns - self._from_ns) * PI_IDLE_UA + work_fc
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +94,16 @@ def test_a_pi_that_booted_anew_counts_its_work_from_there() -> None:
     part = PiPart(lambda _t_ns: busy_ns)
     busy_ns = SECOND_NS
     assert part.charge_fc(SECOND_NS) == SECOND_NS * (PI_IDLE_UA + (PI_FULL_UA - PI_IDLE_UA) // 4)
+
+
+def test_work_that_is_told_late_never_draws_more_than_all_cores_and_is_not_lost() -> None:
+    """A supply with a limit between takes a board for starved that draws the work of a second in a tenth."""
+    told_ns = 0
+    part = PiPart(lambda _t_ns: told_ns)
+    told_ns = 2 * SECOND_NS
+    steps = [part.charge_fc(tenth * SECOND_NS // 10) for tenth in range(11)]
+    assert max(later - earlier for earlier, later in pairwise(steps)) == SECOND_NS // 10 * PI_FULL_UA
+    assert steps[-1] == SECOND_NS * (PI_IDLE_UA + (PI_FULL_UA - PI_IDLE_UA) // 2)
 
 
 # SX1276/77/78/79 datasheet, rev. 7, table 6. The two points that the model is not set to are met within 15 %.

@@ -1,6 +1,5 @@
 """Do the instruments see what Uno, radio and Pi do, and does switching a supply off cut their power?"""
 
-import time
 from contextlib import ExitStack
 
 import allure
@@ -18,7 +17,6 @@ from bench.world.patience import until
 pytestmark = allure.suite("power")
 
 _PATIENCE_S = 300.0
-_LOOK_S = 0.1
 
 
 def emulated_instruments(campaign: Campaign) -> None:
@@ -125,11 +123,14 @@ def test_the_pi_hangs_on_its_supply(campaign: Campaign) -> None:
         assert (supply.measured_current_ua(), pi.process_id) == (0, None)
         supply.output(True)
         until(lambda: pi.process_id is not None, _PATIENCE_S, "power for the Pi")
-        booting_ua = [supply.measured_current_ua()]
-        while not pi.is_up:
+        booting_ua: list[int] = []
+
+        def is_up() -> bool:
             booting_ua.append(supply.measured_current_ua())
             assert not scene.rack.power_failures
-            time.sleep(_LOOK_S)
+            return pi.is_up
+
+        until(is_up, _PATIENCE_S, "a boot")
         assert max(booting_ua) > PI_IDLE_UA, "a Pi that boots works"
         first = pi.boot_id()
         supply.output(False)
