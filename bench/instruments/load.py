@@ -205,8 +205,8 @@ has been seen to run at 4 V (raspberrypi.stackexchange.com/questions/72516)."""
 class PiPart:
     """A Raspberry Pi 3B: idle current, and more in proportion to its cores' share of work.
 
-    `busy_ns` gives the CPU time of all cores together, until a time; when it falls, the Pi booted anew. What a
-    late look finds at once, more than the cores can have done since the last, is drawn as fast as they could.
+    `busy_ns` gives the CPU time of all cores together, until a time; when it falls, the Pi booted anew. What
+    is told late, more than the cores can have done since the last look, is drawn as fast as they could.
     """
 
     def __init__(self, busy_ns: Callable[[int], int], from_ns: int = 0) -> None:
