@@ -154,7 +154,7 @@ class Campaign:
 
         A Pi whose plug nobody can pull is spared the power cuts.
         """
-        kills, power_cuts = (4, 1) if self.short else (80, 20)
+        kills, power_cuts = (3, 1) if self.short else (80, 20)
         if not self.rig.can_cut_power(self.rig.branches[0]):
             power_cuts = 0
         return planned_faults(Stream(self.seed, "faults"), kills, power_cuts)

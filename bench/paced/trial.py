@@ -41,8 +41,11 @@ MOST_LAG_NS = 500 * NS_PER_MS
 PATIENCE_NS = 60 * NS_PER_S
 """Beyond a plan's drain: an acknowledgement is slower in real time, and a collision costs a whole retry."""
 
+SEALING_NS = 3 * NS_PER_S
+"""What sealing a block that is due takes, at most."""
+
 SETTLING_NS = 10 * NS_PER_S
-"""From a sealed block to the server, over a way that loses datagrams."""
+"""From a sealed block to the server, over a way that loses datagrams, at most."""
 
 _LOOK_S = 0.2
 
@@ -83,11 +86,11 @@ def play(
         strategy.reach(State.JOINED, [seats.server, *gateways])
         stage = _raise_curtain(seats, plan, stage, world, cells)
         scene = Scene(world, gateways, stage.begin_ns + plan.window_ns)
-        end_ns = _play_out(scene, plan, Delivery(records), progress, disturb)
+        _play_out(scene, plan, Delivery(records), progress, disturb)
         if disturb is None:
             for gateway in gateways:
                 gateway.check()
-        stage = replace(stage, until_ns=end_ns)
+        _fetch_ledgers(seats, plan, stage)
         for gateway in gateways:
             gateway.gather(world)
         harvests = [
@@ -95,7 +98,7 @@ def play(
         ]
         for name in names:
             seats.unos[name].power_off()
-        _fetch_ledgers(seats, plan, stage)
+        stage = replace(stage, until_ns=world.now_ns)
         accepted_ns = {
             block: unix_ns - world.began_unix_ns for block, unix_ns in seats.server.accepted_unix_ns().items()
         }
@@ -148,16 +151,16 @@ def _raise_curtain(
 
 def _play_out(
     scene: Scene, plan: TrialPlan, delivery: Delivery, progress: Progress, disturb: Disturb | None
-) -> int:
+) -> None:
     """Let the world play to the end of the window, while somebody may disturb it, and until all has arrived.
 
-    What the Unos measured gets the plan's drain and some patience besides. Returns the end in world time.
+    What the Unos measured gets the plan's drain and some patience besides.
     """
     disturber = _Disturber(scene, disturb)
     disturber.start()
     began_ns = scene.world.now_ns
-    # From the last acknowledgement: its block is sealed, and synchronised.
-    settling_ns = _slowest_batch_ns(plan) + SETTLING_NS
+    # From the last acknowledgement to its block.
+    sealing_ns = _slowest_batch_ns(plan) + SEALING_NS
     complete_ns: int | None = None
     try:
         while True:
@@ -170,7 +173,7 @@ def _play_out(
                 complete_ns = now_ns
             end_ns = scene.window_end_ns + plan.drain_ns + PATIENCE_NS
             if complete_ns is not None:
-                end_ns = min(end_ns, complete_ns + settling_ns)
+                end_ns = min(end_ns, complete_ns + sealing_ns)
             if now_ns >= end_ns:
                 break
             progress(min(1.0, (now_ns - began_ns) / max(1, scene.window_end_ns + plan.drain_ns - began_ns)))
@@ -189,7 +192,6 @@ def _play_out(
             "give it fewer Unos or nothing else to do",
             retry_helps=True,
         )
-    return end_ns
 
 
 def _fetch_ledgers(seats: Seats, plan: TrialPlan, stage: Stage) -> None:
