@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,7 @@ from bench.rig.loader import load_rig
 from bench.rig.model import Uno
 from bench.rig.strategy import State
 from bench.uno.atmega328p import EEPROM_BYTES
-from bench.uno.build import PACKAGES
-from bench.uno.conftest import Desk, firmware, programmed
+from bench.uno.conftest import cleared_desk, firmware, programmed
 from bench.uno.provisioning import Provisioning, stored_epochs
 from bench.world.streams import Stream
 
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.paced.unos import UnoSeats
+    from bench.uno.conftest import Desk
     from bench.uno.emulated import EmulatedBoard
 
 RIG = Path(__file__).parents[2] / "rigs/virtual.toml"
@@ -53,13 +52,7 @@ def wanted(stage: Stage) -> list[Provisioning]:
     return [stage.provisioning(uno_id, branch) for uno_id in stage.meter_ids(branch)]
 
 
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    if shutil.which("avr-gcc") is None:
-        pytest.skip(f"needs the Debian packages {PACKAGES}")
-    cleared = Desk()
-    yield cleared
-    cleared.close()
+desk = pytest.fixture(cleared_desk)
 
 
 @pytest.fixture

@@ -122,16 +122,15 @@ def heard_attacks(outcome: TrialOutcome) -> Counter[str]:
 def test_intruder_is_refused(campaign: Campaign) -> None:
     if any(branch.uno.kind == "real" for branch in campaign.rig.branches):
         pytest.skip("the intruder transmits on the modelled medium, and real radios do not hear it")
-    outcome = campaign.trial("intruder", intruder_period_s=7)
+    # On the wall clock chance decides what is heard, and a window is short: each kind has several turns.
+    outcome = campaign.trial("intruder", intruder_period_s=2 if campaign.rig.is_paced else 7)
     attach_trial(campaign, outcome)
     assert outcome.attacks.keys() >= {*_REFUSED_AS, "replay"}
     heard = heard_attacks(outcome)
-    # On the wall clock chance decides which: a kind of attack may be lost each time.
-    assert len(heard) >= (3 if campaign.rig.is_paced else 1 + len(_REFUSED_AS)), heard
+    assert heard.keys() >= {*_REFUSED_AS, "replay"}, heard
     refused = {reason for pi in outcome.pis.values() for reason in pi.rejected}
-    for attack in heard.keys() & _REFUSED_AS.keys():
-        assert refused & _REFUSED_AS[attack], (attack, refused)
-    if heard["replay"]:
-        assert sum(pi.repeats for pi in outcome.pis.values()) > 0
+    for attack, reasons in _REFUSED_AS.items():
+        assert refused & reasons, (attack, refused)
+    assert sum(pi.repeats for pi in outcome.pis.values()) > 0
     assert (outcome.verdict.altered, outcome.verdict.unaccounted, outcome.verdict.foreign) == (0, 0, 0)
     assert outcome.verdict.delivered >= 0.99

@@ -83,10 +83,13 @@ class Desk:
         self.world.close()
 
 
-@pytest.fixture
-def desk() -> Iterator[Desk]:
+def cleared_desk() -> Iterator[Desk]:
+    """An empty desk for one test, cleared after it; skipped where the firmware cannot be built."""
     if shutil.which("avr-gcc") is None:
         pytest.skip(f"needs the Debian packages {PACKAGES}")
     desk = Desk()
     yield desk
     desk.close()
+
+
+desk = pytest.fixture(cleared_desk)

@@ -34,6 +34,13 @@ def read_from(descriptor: int, count: int) -> bytes:
     return data
 
 
+def carries_both_ways(stream: ByteStream, far: socket.socket) -> None:
+    far.sendall(b"in")
+    assert read_exactly(stream, 2) == b"in"
+    stream.write(b"out")
+    assert far.recv(10) == b"out"
+
+
 def test_a_terminal_by_its_path() -> None:
     master, slave = os.openpty()
     path = os.ttyname(slave)
@@ -79,10 +86,7 @@ def test_a_unix_socket(tmp_path: Path) -> None:
         listener.listen()
         stream = open_stream(str(path), 0)
         far = listener.accept()[0]
-    far.sendall(b"in")
-    assert read_exactly(stream, 2) == b"in"
-    stream.write(b"out")
-    assert far.recv(10) == b"out"
+    carries_both_ways(stream, far)
     far.close()
     stream.close()
     with pytest.raises(StreamError, match=f"^{path}: Connection refused; start the program"):
@@ -93,10 +97,7 @@ def test_a_socket() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stream = open_stream(f"socket://127.0.0.1:{listener.getsockname()[1]}", 0)
         far = listener.accept()[0]
-    far.sendall(b"in")
-    assert read_exactly(stream, 2) == b"in"
-    stream.write(b"out")
-    assert far.recv(10) == b"out"
+    carries_both_ways(stream, far)
     stream.close()
     assert far.recv(10) == b""
     far.close()

@@ -68,11 +68,11 @@ def running(*exchanges: Exchange) -> Iterator[None]:
         yield
 
 
-def server(received: Received, *admitted: str) -> Exchange:
+def server(received: Received, *admitted: str, port: int | None = None) -> Exchange:
     return Exchange(
         "server",
         received.post,
-        listen=HostPort("127.0.0.1", _free_port()),
+        listen=HostPort("127.0.0.1", _free_port() if port is None else port),
         admits=[AdmittedPeer(name, LOCAL) for name in admitted],
         timing=QUICK,
     )
@@ -128,14 +128,7 @@ def test_why_a_call_is_not_taken_is_kept_until_one_is() -> None:
         until(lambda: calling.refusals)
         assert calling.refusals["server"].startswith(f"127.0.0.1:{port}: ")
         assert "Connection refused" in calling.refusals["server"]
-        serving = Exchange(
-            "server",
-            there.post,
-            listen=HostPort("127.0.0.1", port),
-            admits=[AdmittedPeer("east", LOCAL)],
-            timing=QUICK,
-        )
-        with running(serving):
+        with running(server(there, "east", port=port)):
             here.wait_for_message(PeerUp("server"))
             assert calling.refusals == {}
 
@@ -199,14 +192,7 @@ def test_a_peer_that_comes_back_is_called_again() -> None:
     with running(calling):
         for times in (1, 2):
             there = Received()
-            serving = Exchange(
-                "server",
-                there.post,
-                listen=HostPort("127.0.0.1", port),
-                admits=[AdmittedPeer("east", LOCAL)],
-                timing=QUICK,
-            )
-            with running(serving):
+            with running(server(there, "east", port=port)):
                 here.wait_for_message(PeerUp("server"), times)
                 calling.send("server", b"after start %d" % times)
                 there.wait_for_message(FromPeer("east", b"after start %d" % times))

@@ -331,7 +331,9 @@ class Installation:
 
     def _tell_systemd(self) -> None:
         due = os.path.exists(self._path(RESTART_DUE))
-        if due:
+        # Settings change from trial to trial, the unit hardly ever, and to read all units anew takes seconds.
+        shown = self._run(["systemctl", "show", self.unit_name, "-p", "NeedDaemonReload", "--value"])
+        if shown == "yes":
             self._run(["systemctl", "daemon-reload"])
         enabled = self._run(["systemctl", "is-enabled", self.unit_name], check=False)
         if enabled != "enabled":

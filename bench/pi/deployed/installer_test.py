@@ -164,7 +164,7 @@ def test_a_device_that_is_missing_is_told_before_anything_is_changed(tmp_path: P
 
 class Machine(installer.Installation):
     """A machine with systemd and a gateway that runs; `failing` are the calls of systemctl that do not
-    succeed.
+    succeed. What unit systemd has read stands in a file, as a machine outlives deployments.
     """
 
     def __init__(self, wanted: dict[str, Any], *failing: str) -> None:
@@ -182,22 +182,39 @@ class Machine(installer.Installation):
         self.asked.append(command[1])
         if command[1] in self.failing:
             raise installer.Refusal(f"{command[1]} fails", "again")
-        return {"is-enabled": "enabled", "is-active": "active"}.get(command[1], "")
+        known = Path(self._path("known.service"))
+        unit = Path(self._path("etc/systemd/system", self.unit_name)).read_text(encoding="utf-8")
+        if command[1] == "daemon-reload" or not known.exists():
+            known.write_text(unit, encoding="utf-8")
+        stale = "yes" if known.read_text(encoding="utf-8") != unit else "no"
+        return {"is-enabled": "enabled", "is-active": "active", "show": stale}.get(command[1], "")
 
 
 @pytest.mark.parametrize("failing", ["daemon-reload", "restart"])
 def test_a_deployment_that_broke_off_is_made_good_by_the_next(
     tmp_path: Path, prefix: Path, failing: str
 ) -> None:
-    wanted = request(prefix, tmp_path, "one", system=True)
+    Machine(request(prefix, tmp_path, "one", system=True)).carry_out()
+    wanted = request(prefix, tmp_path, "one", system=True, unit="[Service]\nType=notify\n")
     with pytest.raises(installer.Refusal):
         Machine(wanted, failing).carry_out()
     second = Machine(wanted)
     assert second.carry_out() == ["dag-gateway.service restarted"]
-    assert second.asked[0] == "daemon-reload"
+    assert ("daemon-reload" in second.asked) == (failing == "daemon-reload")
     third = Machine(wanted)
     assert third.carry_out() == []
     assert not {"daemon-reload", "restart"} & set(third.asked)
+
+
+def test_other_settings_restart_the_gateway_and_leave_systemds_units_alone(
+    tmp_path: Path, prefix: Path
+) -> None:
+    wanted = request(prefix, tmp_path, "one", system=True)
+    Machine(wanted).carry_out()
+    [file] = wanted["files"]
+    other = Machine({**wanted, "files": [{**file, "content": base64.b64encode(b"other").decode()}]})
+    assert other.carry_out()[-1] == "dag-gateway.service restarted"
+    assert "daemon-reload" not in other.asked
 
 
 def test_a_deployment_that_met_a_full_card_is_made_good_by_the_next(

@@ -169,8 +169,8 @@ def test_nobody_else_reaches_a_card_while_it_is_written(
 
 
 def test_where_images_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/var/tmp/cache")
-    assert default_cache() == Path("/var/tmp/cache/dag-bench")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert default_cache() == Path("/elsewhere/dag-bench")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert default_cache() == Path("/home/somebody/.cache/dag-bench")
