@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from ledger.service import config, identity
 from ledger.store import StoreError
@@ -28,16 +25,12 @@ if TYPE_CHECKING:
 
     from ledger.block import Block
 
-SHORT = 12
-
 app = typer.Typer(
     name="ledger",
     invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_console = Console(highlight=False)
-_errors = Console(stderr=True, highlight=False)
 
 Database = Annotated[
     Path,
@@ -51,7 +44,7 @@ ConfigFile = Annotated[
 
 
 def _fail(error: ValueError | RuntimeError) -> typer.Exit:
-    _errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+    typer.echo(f"{typer.style('error:', fg='red')} {error}", err=True)
     return typer.Exit(1)
 
 
@@ -94,14 +87,12 @@ def verify_command(database: Database, as_json: AsJson = False) -> None:
             )
         )
     elif audit.clean:
-        _console.print(f"{escape(str(database))}: [green]whole[/green] ({summary})", soft_wrap=True)
+        typer.echo(f"{database}: {typer.style('whole', fg='green')} ({summary})")
     else:
         for finding in audit.findings:
-            _console.print(f"[red]bad:[/red] {escape(str(finding))}", soft_wrap=True)
-        _console.print(
-            f"{escape(str(database))}: [red]damaged[/red], {len(audit.findings)} findings ({summary})",
-            soft_wrap=True,
-        )
+            typer.echo(f"{typer.style('bad:', fg='red')} {finding}")
+        damaged = typer.style("damaged", fg="red")
+        typer.echo(f"{database}: {damaged}, {len(audit.findings)} findings ({summary})")
     if not audit.clean:
         raise typer.Exit(1)
 
@@ -126,9 +117,9 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(document))
     elif block is None:
-        _print_summary(document)
+        _tables().print_summary(document)
     else:
-        _print_block(document)
+        _tables().print_block(document)
 
 
 @app.command()
@@ -142,7 +133,7 @@ def reindex(database: Database) -> None:
             store.close()
     except StoreError as error:
         raise _fail(error) from None
-    _console.print(f"{escape(str(database))}: index of {blocks} blocks built anew", soft_wrap=True)
+    typer.echo(f"{database}: index of {blocks} blocks built anew")
 
 
 @app.command()
@@ -160,7 +151,7 @@ def serve(file: ConfigFile) -> None:
 @app.command()
 def check(file: ConfigFile) -> None:
     """Check a configuration, and all files that it names, without starting anything."""
-    _serve(lambda: _console.print(escape(_daemon().check(config.load(file))), soft_wrap=True))
+    _serve(lambda: typer.echo(_daemon().check(config.load(file))))
 
 
 @app.command()
@@ -181,6 +172,11 @@ def _daemon() -> ModuleType:
     return importlib.import_module("ledger.service.daemon")
 
 
+def _tables() -> ModuleType:
+    # Only now, since Rich takes a second to load on a Pi, and neither a gateway nor an audit needs it.
+    return importlib.import_module("ledger.tables")
+
+
 def _serve(work: Callable[[], None]) -> None:
     try:
         work()
@@ -197,7 +193,7 @@ def _summary(store: SqliteStore) -> dict[str, Any]:
         issuers.append(
             {
                 "public_key": share.issuer.hex(),
-                "name": registry.issuer_name(share.issuer) if registry else share.issuer.hex()[:SHORT],
+                "name": registry.issuer_name(share.issuer) if registry else share.issuer.hex()[:12],
                 "blocks": share.blocks,
                 "readings": share.readings,
                 "raw_bytes": share.raw_bytes,
@@ -221,41 +217,6 @@ def _summary(store: SqliteStore) -> dict[str, Any]:
         "pending": store.pending_count(),
         "frozen": len(frozen),
     }
-
-
-def _print_summary(document: dict[str, Any]) -> None:
-    facts = Table(show_header=False, box=None, pad_edge=False)
-    facts.add_row("network", f"{document['network']} (registry epoch {document['registry_epoch']})")
-    facts.add_row("blocks", f"{document['blocks']:,} ({document['raw_bytes']:,} bytes raw)")
-    facts.add_row("file", f"{document['file_bytes']:,} bytes")
-    facts.add_row(
-        "readings",
-        f"{document['readings']:,} (copies {document['duplicates']:,},"
-        f" contradictions {document['conflicts']:,}, void {document['void_readings']:,},"
-        f" pending {document['pending']:,})",
-    )
-    _console.print(facts)
-    issuers = Table(title="Issuers", title_justify="left")
-    for heading in ("name", "public key"):
-        issuers.add_column(heading, no_wrap=True)
-    for heading in ("blocks", "top seq", "readings", "bytes"):
-        issuers.add_column(heading, justify="right")
-    issuers.add_column("state")
-    for issuer in document["issuers"]:
-        fork = issuer["frozen_at"]
-        issuers.add_row(
-            escape(issuer["name"]),
-            issuer["public_key"][:SHORT],
-            f"{issuer['blocks']:,}",
-            f"{issuer['top_seq']:,}",
-            f"{issuer['readings']:,}",
-            f"{issuer['raw_bytes']:,}",
-            "good" if fork is None else f"[red]frozen at {fork}[/red]",
-        )
-    _console.print(issuers)
-    _console.print("Heads")
-    for head in document["heads"]:
-        _console.print(f"  {head}", soft_wrap=True)
 
 
 def _block_details(store: SqliteStore, prefix: str) -> dict[str, Any]:
@@ -300,30 +261,6 @@ def _block_document(block: Block) -> dict[str, Any]:
             for reading in block.readings
         ],
     }
-
-
-def _print_block(document: dict[str, Any]) -> None:
-    facts = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in document.items():
-        if name == "heads":
-            facts.add_row(name, "\n".join(value) or "none")
-        elif name != "readings":
-            facts.add_row(name, "none" if value is None else str(value))
-    _console.print(facts)
-    readings = Table(title="Readings", title_justify="left")
-    for heading in ("uno", "boot", "counter", "received ns", "RSSI dBm"):
-        readings.add_column(heading, justify="right")
-    readings.add_column("plaintext", overflow="fold")
-    for reading in document["readings"]:
-        readings.add_row(
-            str(reading["uno_id"]),
-            str(reading["boot_epoch"]),
-            str(reading["counter"]),
-            str(reading["received_ns"]),
-            f"{reading['rssi_cdbm'] / 100:.2f}",
-            reading["plaintext"],
-        )
-    _console.print(readings)
 
 
 def main() -> None:

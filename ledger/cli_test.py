@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,6 +45,12 @@ def test_without_arguments_it_helps() -> None:
         command in output
         for command in ("gateway", "serve", "check", "keygen", "verify", "inspect", "reindex")
     )
+
+
+def test_gateways_and_audits_do_without_what_draws_tables() -> None:
+    loaded = "import sys, ledger.cli, ledger.service.daemon; print('rich' in sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert finished.stdout == "False\n"
 
 
 def test_verify_whole(database: Path) -> None:

@@ -23,6 +23,7 @@ PAGE_LINES: Final = 8_000
 """Of the log at once when all of it is read: an answer over SSH has 16 MB at most."""
 READY_S: Final = 90.0
 COPY_S: Final = 300.0
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 _BACKUP: Final = """
 import os, pwd, sqlite3, sys
@@ -36,7 +37,7 @@ os.chown(sys.argv[2], int(sys.argv[3]), -1)
 # Every figure in one round over SSH; what a kernel or system does not tell stays empty.
 _LOOK: Final = """
 systemctl show {unit} -p ActiveState,MainPID,NRestarts
-echo "BootId=$(cat /proc/sys/kernel/random/boot_id)"
+echo "BootId=$(cat {boot_id})"
 group=/sys/fs/cgroup/{slice}
 echo "CpuUs=$(sed -n 's/^usage_usec //p' $group/cpu.stat 2>/dev/null)"
 echo "GroupBytes=$(cat $group/memory.current 2>/dev/null)"
@@ -148,17 +149,16 @@ class GatewayService:
 
     def boot_id(self) -> str:
         """Return what changes with every boot."""
-        return self._seat.run("cat /proc/sys/kernel/random/boot_id").output.strip()
+        return self._seat.run(f"cat {_BOOT_ID}").output.strip()
 
     def life(self) -> str:
         """Return what changes with every boot and every start of the gateway."""
-        shown = self._root(f"systemctl show {UNIT} -p MainPID --value").output.strip()
-        return f"{self.boot_id()} {shown}"
+        return self._told_to_root(f"cat {_BOOT_ID}; systemctl show {UNIT} -p MainPID --value")
 
     def figures(self) -> ServiceFigures:
         """Look at the service and its machine."""
         folder = STORE.rpartition("/")[0]
-        command = _LOOK.format(unit=UNIT, slice=SLICE, folder=folder)
+        command = _LOOK.format(unit=UNIT, slice=SLICE, folder=folder, boot_id=_BOOT_ID)
         return figures_from(self._root(f"sh -c {shlex.quote(command)}").output)
 
     def log(self, after: str | None = None, limit: int = MOST_LINES) -> Log:
@@ -205,14 +205,14 @@ class GatewayService:
             )
             target.write_bytes(self._seat.get(copy))
         finally:
-            self._root(f"rm -rf {shlex.quote(stage)}", check=False)
+            self._seat.run(f"rm -rf {shlex.quote(stage)}", check=False)
 
     def erase_store(self) -> None:
         """Begin a new ledger: stop the gateway, delete its store, and start it again if it ran."""
-        ran = self.is_running()
-        self.stop()
-        self._root(f"sh -c {shlex.quote(f'rm -f {STORE} {STORE}-wal {STORE}-shm')}")
-        if ran:
+        files = f"{STORE} {STORE}-wal {STORE}-shm"
+        command = f"systemctl is-active {UNIT}; systemctl stop {UNIT} && rm -f {files}"
+        before = self._root(f"sh -c {shlex.quote(command)}", timeout_s=READY_S).output.strip()
+        if before == "active":
             self.start()
 
     def _root(self, command: str, timeout_s: float = 60.0, check: bool = True) -> Finished:
