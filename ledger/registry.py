@@ -17,7 +17,7 @@ from ledger.block import KEY_BYTES, NETWORK_BYTES
 from ledger.encoding import MAX_I64, EncodingError, Value, array, decode, encode, integer, octets, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 METER_KEY_BYTES = 16
@@ -102,18 +102,19 @@ class Registry:
         """Return the registry that :meth:`public_part` encoded; it knows no meters. Raises RegistryError."""
         try:
             network, epoch, entries = array(decode(raw, MAX_REGISTRY_BYTES), "registry", 3)
-            issuers = {}
+            issuers = []
             for entry in array(entries, "issuers", at_most=MAX_ISSUERS):
                 public_key, name, from_epoch, until_epoch = array(entry, "issuer", 4)
-                issuers[octets(public_key, "public key", KEY_BYTES, KEY_BYTES)] = Issuer(
+                issuer = Issuer(
                     text(name, "name", MAX_NAME_CHARACTERS),
                     integer(from_epoch, "from_epoch", 0, MAX_I64),
                     None if until_epoch is None else integer(until_epoch, "until_epoch", 0, MAX_I64),
                 )
+                issuers.append((octets(public_key, "public key", KEY_BYTES, KEY_BYTES), issuer))
             return cls(
                 octets(network, "network", NETWORK_BYTES, NETWORK_BYTES),
                 integer(epoch, "epoch", 0, MAX_I64),
-                issuers,
+                _each_once(issuers),
             )
         except EncodingError as error:
             raise RegistryError(f"registry: {error}") from None
@@ -148,16 +149,18 @@ class Registry:
     def load(cls, path: Path) -> Registry:
         """Read a registry from JSON. Raises RegistryError naming the file and the entry."""
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
         except OSError as error:
             raise RegistryError(f"{path}: {error.strerror}; give the path of a registry file") from None
+        except RegistryError as error:
+            raise RegistryError(f"{path}: {error}") from None
         except ValueError as error:
             raise RegistryError(f"{path}: not a JSON file ({error})") from None
         try:
             return cls(
                 bytes.fromhex(document["network"]),
                 document["epoch"],
-                {bytes.fromhex(entry["public_key"]): _issuer(entry) for entry in document["issuers"]},
+                _each_once(map(_entry, document["issuers"])),
                 {_meter_id(uno_id): bytes.fromhex(key) for uno_id, key in document.get("meters", {}).items()},
             )
         except KeyError as error:
@@ -166,8 +169,29 @@ class Registry:
             raise RegistryError(f"{path}: {error}") from None
 
 
-def _issuer(entry: dict[str, Any]) -> Issuer:
-    return Issuer(entry["name"], entry.get("from_epoch", 0), entry.get("until_epoch"))
+def _each_once(entries: Iterable[tuple[bytes, Issuer]]) -> dict[bytes, Issuer]:
+    issuers: dict[bytes, Issuer] = {}
+    for public_key, issuer in entries:
+        if public_key in issuers:
+            names = f"{issuers[public_key].name} and {issuer.name}"
+            raise RegistryError(f"{public_key.hex()} is listed twice, as {names}; leave one entry")
+        issuers[public_key] = issuer
+    return issuers
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of the file; of a name that is there twice, JSON itself would keep the last."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise RegistryError(f"{name!r} is there twice; leave one")
+        found[name] = value
+    return found
+
+
+def _entry(entry: dict[str, Any]) -> tuple[bytes, Issuer]:
+    issuer = Issuer(entry["name"], entry.get("from_epoch", 0), entry.get("until_epoch"))
+    return bytes.fromhex(entry["public_key"]), issuer
 
 
 def _meter_id(digits: str) -> int:

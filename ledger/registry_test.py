@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from nacl.signing import SigningKey
 
+from ledger.encoding import encode
 from ledger.registry import Issuer, Registry, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from ledger.encoding import Value
 
 KEY = bytes(SigningKey(bytes(32)).verify_key)
 METER_KEY = bytes(range(16))
@@ -90,6 +93,25 @@ def test_a_bad_file_is_named(tmp_path: Path, change: Callable[[Any], object], me
     with pytest.raises(RegistryError, match=message) as caught:
         Registry.load(path)
     assert str(path) in str(caught.value)
+
+
+def test_nobody_is_listed_twice(tmp_path: Path) -> None:
+    """Else the entry that revokes an issuer and the one that admits it would depend on their order."""
+    path = tmp_path / "registry.json"
+    document = json.loads(REGISTRY.to_json())
+    document["issuers"].append({**document["issuers"][0], "public_key": KEY.hex().upper(), "name": "again"})
+    path.write_text(json.dumps(document))
+    with pytest.raises(
+        RegistryError, match=rf"registry\.json: {KEY.hex()} is listed twice, as east and again"
+    ):
+        Registry.load(path)
+    meter = f'"7": "{METER_KEY.hex()}"'
+    path.write_text(REGISTRY.to_json().replace(meter, f"{meter}, {meter}"))
+    with pytest.raises(RegistryError, match=r"registry\.json: '7' is there twice"):
+        Registry.load(path)
+    twice: list[Value] = [[KEY, "east", 2, 6], [KEY, "east", 2, None]]
+    with pytest.raises(RegistryError, match=f"{KEY.hex()} is listed twice"):
+        Registry.from_public_part(encode([bytes(16), 4, twice]))
 
 
 def test_no_file_and_no_json(tmp_path: Path) -> None:
