@@ -16,6 +16,7 @@ from bench.paced.lab_cell import LabCell
 from bench.radio.medium import Medium
 from bench.radio.propagation import FixedLinks
 from bench.radio.sx1278 import Sx1278
+from bench.rig.infrastructure import InfrastructureError
 from bench.rig.strategy import State
 from bench.uno.clock import UnoClock
 from bench.uno.console import provision
@@ -283,17 +284,29 @@ class RealUnos(UnoSeats):
     def power_off(self) -> None:
         """They keep it."""
 
+    def close(self) -> None:
+        """They would send on as they did: those that answer are left quiet."""
+        if self._open:
+            with contextlib.suppress(InfrastructureError):
+                self._all(self._quiet)
+        super().close()
+
     def _provision(self, name: str, port: UnoPort) -> None:
         """A board that the trial has no use for would send on as it did: it is made quiet, once."""
         if name in self._provisionings():
             self._quieted.discard(name)
             super()._provision(name, port)
-        elif name not in self._quieted:
-            assert self.orders is not None
-            # Its key is of nobody else, since all these boards have one id.
-            stage = replace(self.orders, keys=FreshKeys())
-            self._give(name, port, quiet(stage.provisioning(_NOBODY, self._branch)))
-            self._quieted.add(name)
+        else:
+            self._quiet(name, port)
+
+    def _quiet(self, name: str, port: UnoPort) -> None:
+        if name in self._quieted:
+            return
+        assert self.orders is not None, "a board that was provisioned, or is passed over, is so for a trial"
+        # Its key is of nobody else, since all these boards have one id.
+        stage = replace(self.orders, keys=FreshKeys())
+        self._give(name, port, quiet(stage.provisioning(_NOBODY, self._branch)))
+        self._quieted.add(name)
 
     def _close_ports(self) -> None:
         """Nothing is known of the boards from here on."""

@@ -110,6 +110,14 @@ def test_a_real_board_of_which_nothing_is_known_is_made_quiet(
     assert stored_epochs(boards[-1].memory.eeprom) != stored_epochs(before), "it may have been anybody's"
 
 
+def test_real_boards_are_left_quiet(unos: RealUnos, boards: list[EmulatedBoard], tmp_path: Path) -> None:
+    provision_for(unos, stage_of(COUNT, tmp_path))
+    boards[0].close()
+    unos.close()
+    assert [record_of(board).interval_s for board in boards[1:]] == [LONGEST_S] * (COUNT - 1)
+    assert unos.state is State.OFF, "also with a board that is gone"
+
+
 def test_emulated_boards_beyond_the_trial_s_are_left_alone(tmp_path: Path) -> None:
     [branch] = load_rig(RIG).with_changes(unos=2).branches
     seats = EmulatedUnos(branch, firmware())
