@@ -21,6 +21,7 @@ setup:
 
 test:
 	@.ci/setup test
+	.venv/bin/bench pi image
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
 	$(python) -m mypy

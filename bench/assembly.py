@@ -120,6 +120,10 @@ class PiFigures:
     repeats: int
     spent: dict[str, int]
     blocks: int
+    resident_peak_bytes: int | None = None
+    """Memory of the gateway's process at its largest; None where there is no process."""
+    memory_limit_bytes: int | None = None
+    """What its service may have of the Pi's memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from bench.capacity.search import Event, Plan, ProbeEnded, Result, SearchEnded, 
 from bench.faults.plan import Fault, FaultEvidence, planned_faults
 from bench.paced.crash import crash_window_ns, strike_all
 from bench.paced.rig import PacedRig
-from bench.paced.scene import Disturb
+from bench.paced.scene import Disturb, Scene
 from bench.progress import Reporter
 from bench.rig.model import Rig
 from bench.trial import TrialOutcome, TrialPlan, run_trial
@@ -162,10 +162,23 @@ class Campaign:
     def disturbed_trial(
         self, name: str, faults: Sequence[Fault]
     ) -> tuple[TrialOutcome, tuple[FaultEvidence, ...]]:
-        """A trial of a paced rig, long enough for all these faults to strike one after the other."""
-        plan = TrialPlan(self.rig, self.seed, crash_window_ns(faults), self._directory(name))
+        """A trial of a paced rig, long enough for all these faults to strike one after the other.
+
+        Its uplinks have no outages, since after each fault the gateway must find its server.
+        """
+        branches = tuple(
+            branch.model_copy(update={"uplink": branch.uplink.model_copy(update={"outages": ()})})
+            for branch in self.rig.branches
+        )
+        rig = self.rig.model_copy(update={"branch": branches})
+        plan = TrialPlan(rig, self.seed, crash_window_ns(faults), self._directory(name))
         evidence: list[FaultEvidence] = []
-        strike = partial(strike_all, faults, found=evidence.append)
+
+        def strike(scene: Scene) -> None:
+            # A trial that the infrastructure spoiled is played again, from its first fault on.
+            evidence.clear()
+            strike_all(faults, scene, found=evidence.append)
+
         self.trials[name] = self._run(name, plan, strike)
         return self.trials[name], tuple(evidence)
 

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -167,12 +166,6 @@ def main() -> None:
         where = error.filename or "the folder that it writes to"
         print(f"bench: {where}: {error.strerror}; make room there, and run it again", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("bench: stopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _changed(

@@ -3,6 +3,7 @@
 from bench.calibration.document import CalibrationError
 from bench.instruments.rack import RackError
 from bench.pi.emulated.image_host import PiImageError
+from bench.pi.ledger_process import LedgerFailureError
 from bench.pi.ssh import CommandError
 from bench.rig.criteria import CriterionError
 from bench.rig.infrastructure import InfrastructureError
@@ -31,6 +32,7 @@ USER_ERRORS = (
     DatasetError,
     ImageError,
     InfrastructureError,
+    LedgerFailureError,
     MainsError,
     PiImageError,
     RackError,

@@ -110,6 +110,7 @@ class Verdict:
     injected: int
     in_server_ledger: int
     altered: int
+    """Readings that are not what was played, or stand twice; a forked chain counts as one."""
     missing_by_cause: dict[Cause, int]
     unaccounted: int
     foreign: int
@@ -215,10 +216,18 @@ class Oracle:
         lives.append(_Life(greeting.epoch & 0xFFFF, t_ns))
 
     def judge(
-        self, meters: Iterable[MeterTruth], server: Iterable[LedgerEntry], gateways: Iterable[LedgerEntry]
+        self,
+        meters: Iterable[MeterTruth],
+        server: Iterable[LedgerEntry],
+        gateways: Iterable[LedgerEntry],
+        forks: Iterable[str] = (),
     ) -> Verdict:
-        """Hold the server's ledger against what was injected; `gateways` tells what waits in theirs."""
+        """Hold the server's ledger against what was injected; `gateways` tells what waits in theirs.
+
+        `forks` are the frozen issuers of any ledger, in words.
+        """
         account = _Account(held={entry.key for entry in gateways})
+        account.judge_forks(forks)
         for entry in server:
             account.found.setdefault(entry.key, []).append(entry)
         for meter in meters:
@@ -272,8 +281,9 @@ class Oracle:
         due = max(0, end_ns - _DUE_SLACK_NS - boot.began_ns) // meter.interval_ns
         for counter in range(max(due, max(boot.snapshots, default=-1) + 1)):
             key = meter.uno_id, boot.epoch, counter
-            entries = account.found.pop(key, [])
             snapshot = boot.snapshots.get(counter)
+            # An entry of a snapshot that was never taken is left to be found foreign.
+            entries = [] if snapshot is None else account.found.pop(key, [])
             if snapshot is not None and entries:
                 account.compare(meter, key, snapshot, entries)
             if counter >= due:
@@ -426,6 +436,11 @@ class _Account:
             disagreement = channel.disagreement(registers, t_ns)
             if disagreement is not None:
                 self._alter(1, f"{meter.name} {key} at {t_ns} ns: {disagreement}")
+
+    def judge_forks(self, forks: Iterable[str]) -> None:
+        """No issuer of a trial may sign two blocks at one place, whatever became of their readings."""
+        for fork in forks:
+            self._alter(1, fork)
 
     def judge_rest(self) -> None:
         """Whatever is left in the ledger was made by no Uno."""

@@ -56,8 +56,10 @@ class Story:
             self.oracle(Record(WINDOW_NS, "uno-1", kind, {"counter": counter}))
         return self
 
-    def judged(self, *server: LedgerEntry, gateways: tuple[LedgerEntry, ...] = ()) -> Verdict:
-        return self.oracle.judge([METER], server, gateways)
+    def judged(
+        self, *server: LedgerEntry, gateways: tuple[LedgerEntry, ...] = (), forks: tuple[str, ...] = ()
+    ) -> Verdict:
+        return self.oracle.judge([METER], server, gateways, forks)
 
 
 def missing(verdict: Verdict) -> dict[str, int]:
@@ -109,6 +111,18 @@ def test_alterations_are_found_wherever_they_are() -> None:
     assert (verdict.altered, verdict.foreign) == (2 + 2 + 1, 1)
     assert any("other bytes" in example for example in verdict.examples)
     assert any("stands 2 times" in example for example in verdict.examples)
+
+
+def test_an_entry_of_a_snapshot_that_was_never_taken_is_foreign() -> None:
+    verdict = Story().snapshots(0, 1).judged(entry(0), entry(1), entry(2))
+    assert (verdict.altered, verdict.foreign, missing(verdict)) == (1, 1, {"cpu": 2})
+    assert verdict.in_server_ledger == 4
+
+
+def test_a_fork_counts_as_altered_and_is_told() -> None:
+    fork = "server: east/pi is frozen: it signed two blocks with seq 3"
+    verdict = Story().snapshots(0, 1, 2).judged(*map(entry, range(3)), forks=(fork,))
+    assert (verdict.altered, verdict.foreign, verdict.missing, verdict.examples) == (1, 0, 0, (fork,))
 
 
 def test_a_register_that_is_not_what_was_played_is_altered() -> None:

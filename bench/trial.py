@@ -24,6 +24,7 @@ from bench.world.simulation import NS_PER_MS, NS_PER_S
 from bench.world.streams import Stream
 from bench.world.trace import Record, Trace, TraceFile
 from ledger.block import Block
+from ledger.registry import Registry
 from ledger.store.sqlite import SqliteStore
 
 TRACE_FILE = "trace.jsonl"
@@ -235,10 +236,12 @@ def outcome_of(
     heads: dict[str, tuple[str, ...]] = {}
     server: list[LedgerEntry] = []
     waiting: list[LedgerEntry] = []
+    forks: list[str] = []
     ledger_bytes = 0
     for name, path in databases.items():
         with contextlib.closing(SqliteStore(path, read_only=True)) as store:
             heads[name] = tuple(head.hex() for head in store.heads())
+            forks += _forks(name, store, stage.registry(range(0)))
             if name == SERVER:
                 server = list(_entries(store, accepted_ns))
                 ledger_bytes = sum(len(block.raw) for block in store.blocks())
@@ -247,7 +250,7 @@ def outcome_of(
     meters = [meter for harvest in branches for meter in harvest.meters]
     return TrialOutcome(
         plan=plan,
-        verdict=oracle.judge(meters, server, waiting),
+        verdict=oracle.judge(meters, server, waiting, forks),
         virtual_ns=stage.duration_ns,
         wall_s=time.perf_counter() - began_s,
         trace_sha256=trace_sha256,
@@ -261,7 +264,7 @@ def outcome_of(
         heads=heads,
         ledger_bytes=ledger_bytes,
         calibrations=_calibrations(plan.rig),
-        notes=tuple(note for harvest in branches for note in harvest.notes),
+        notes=(*(note for harvest in branches for note in harvest.notes), *forks),
         zero_ns=stage.begin_ns - LEAD_IN_NS,
     )
 
@@ -279,14 +282,34 @@ def _calibrations(rig: Rig) -> tuple[str, ...]:
 
 
 def _entries(store: SqliteStore, accepted_ns: dict[bytes, int]) -> Iterator[LedgerEntry]:
-    """Every reading of every block, as often as it stands there."""
-    for stored in store.blocks():
-        for reading in Block.decode(stored.raw).readings:
-            yield LedgerEntry(*reading.key, reading.plaintext, accepted_ns.get(stored.hash))
+    """Every reading of every block that counts, as often as it stands there."""
+    for block in _counting_blocks(store):
+        for reading in block.readings:
+            yield LedgerEntry(*reading.key, reading.plaintext, accepted_ns.get(block.hash))
+
+
+def _counting_blocks(store: SqliteStore) -> list[Block]:
+    """A frozen issuer's blocks are void from its fork on, unless a block that counts builds on them."""
+    forks = store.frozen()
+    built_on: set[bytes] = set()
+    counting: list[Block] = []
+    # Children stand behind their parents.
+    for stored in reversed(list(store.blocks())):
+        fork = forks.get(stored.issuer)
+        if fork is None or stored.seq < fork or stored.hash in built_on:
+            block = Block.decode(stored.raw)
+            built_on.update(block.header.parents)
+            counting.append(block)
+    return counting[::-1]
+
+
+def _forks(name: str, store: SqliteStore, registry: Registry) -> Iterator[str]:
+    for issuer, seq in store.frozen().items():
+        yield f"{name}: {registry.issuer_name(issuer)} is frozen: it signed two blocks with seq {seq}"
 
 
 def _held(store: SqliteStore) -> Iterator[LedgerEntry]:
-    """What a gateway has, in blocks or still pending."""
+    """What a gateway has, in blocks that count or still pending."""
     yield from _entries(store, {})
     for reading in store.pending(store.pending_count()):
         yield LedgerEntry(*reading.key, reading.plaintext)

@@ -2,19 +2,26 @@ import hashlib
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench import trial
+from bench.assembly import Stage
 from bench.oracle import Cause
 from bench.rig.loader import load_rig
 from bench.rig.model import Outage, Rig
 from bench.sensors.dataset import DatasetError
-from bench.trial import TrialError, TrialOutcome, TrialPlan, run_trial
+from bench.trial import TrialError, TrialOutcome, TrialPlan, outcome_of, run_trial
 from bench.uno.build import build_firmware
 from bench.uno.image import FirmwareImage
 from bench.uno.virtual import VirtualUno
 from bench.world.simulation import NS_PER_S
+from ledger.block import FraudProof, seal
+from ledger.fleet import Fleet, reading
+from ledger.store.sqlite import SqliteStore
 from ledger.verify import verify
 
 RIG = Path(__file__).parents[1] / "rigs/virtual.toml"
@@ -168,3 +175,56 @@ def test_translation_changes_nothing(firmware: FirmwareImage, tmp_path: Path) ->
     )
     assert interpreted.trace_sha256 == translated.trace_sha256
     assert (interpreted.verdict, interpreted.unos) == (translated.verdict, translated.unos)
+
+
+def test_entries_are_those_that_the_ledger_offers_where_an_issuer_is_frozen(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, ["east", "north", "twin"])
+    for name, uno_id in (("north", 1), ("twin", 2), ("east", 3)):
+        fleet.write(name, reading(uno_id, 0))
+    fleet.join("east", "north")
+    fleet.run(60)
+    fleet.write("east", reading(3, 1))
+    fleet.write("north", reading(1, 1))
+    fleet.join("east", "twin")
+    fleet.run(60)
+    store = fleet.stores["east"]
+    offered = [item.key for item in store.readings()]
+    assert offered == [(1, 1, 0), (3, 1, 0), (3, 1, 1)], (
+        "what east built on counts, the rest of the fork does not"
+    )
+    assert sorted((e.uno_id, e.boot_epoch, e.counter) for e in trial._entries(store, {})) == offered
+    fleet.close()
+
+
+def test_what_a_frozen_issuer_wrote_is_missed_and_every_ledger_that_froze_it_is_told(
+    small_rig: Rig, firmware: FirmwareImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forked(stage: Stage, *rest: Any) -> TrialOutcome:
+        key = stage.keys.signing_key("east/pi")
+        for path in (stage.server_database, stage.gateway_database(stage.rig.branches[0])):
+            with closing(SqliteStore(path)) as store:
+                first = store.block(store.blocks_at(bytes(key.verify_key), 0)[0])
+                assert first is not None
+                header = first.header
+                second = seal(
+                    key,
+                    stage.keys.network_id,
+                    seq=0,
+                    prev=header.prev,
+                    heads=header.heads,
+                    leaves=first.leaves,
+                    frontier_root=header.frontier_root,
+                    sealed_ns=header.sealed_ns + 1,
+                    registry_epoch=header.registry_epoch,
+                )
+                store.put_blocks([second], [FraudProof.of(first.signed, second.signed)])
+                assert not list(store.readings())
+        return outcome_of(stage, *rest)
+
+    monkeypatch.setattr(trial, "outcome_of", forked)
+    outcome = play(small_rig, firmware, tmp_path / "trial", minutes=1)
+    verdict = outcome.verdict
+    assert (verdict.in_server_ledger, verdict.unaccounted) == (0, verdict.injected)
+    told = [f"{name}: east/pi is frozen: it signed two blocks with seq 0" for name in ("server", "east/pi")]
+    assert (verdict.altered, list(verdict.examples)) == (2, told)
+    assert outcome.notes[-2:] == tuple(told)

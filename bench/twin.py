@@ -13,7 +13,6 @@ from typing import Any
 
 from bench.capacity.figures import figures_of
 from bench.trial import TrialOutcome
-from ledger.block import Block
 from ledger.frame import AlternatingCurrent, Snapshot
 from ledger.store.sqlite import SqliteStore
 
@@ -76,12 +75,11 @@ def content_of(database: Path) -> dict[tuple[int, int], Registers]:
     """Everything that a ledger says of every Uno."""
     content: dict[tuple[int, int], Registers] = {}
     with contextlib.closing(SqliteStore(database, read_only=True)) as store:
-        for stored in store.blocks():
-            for reading in Block.decode(stored.raw).readings:
-                snapshot = Snapshot.decode(reading.plaintext)
-                content[reading.uno_id, reading.counter] = Registers(
-                    tuple(snapshot.pulses), tuple(snapshot.alternating_current)
-                )
+        for reading in store.readings():
+            snapshot = Snapshot.decode(reading.plaintext)
+            content[reading.uno_id, reading.counter] = Registers(
+                tuple(snapshot.pulses), tuple(snapshot.alternating_current)
+            )
     return content
 
 

@@ -69,11 +69,7 @@ def calibrate(
         )
     python_version, platform = version.output.split()
     tell("bringing the ledger to it")
-    try:
-        release = build_release(cache, python_version, platform)
-    except ValueError as error:
-        raise InfrastructureError(seat.target.name, str(error), "calibrate a 64-bit system") from None
-    folder = install_release(seat, release)
+    folder = install_release(seat, build_release(cache, python_version, platform))
     tell("measuring")
     measured = measure_on(seat, folder, spi)
     board = EMULATED_BOARD if emulated else measured["board"]["model"]
@@ -97,10 +93,9 @@ def measure_on(seat: SshSeat, release_folder: str, spi: str | None = None) -> di
         check=False,
     )
     if finished.status:
-        said = (finished.errors or finished.output).strip().splitlines()
         raise InfrastructureError(
             seat.target.name,
-            f"the measurement ended with {finished.status} ({said[-1] if said else 'without a word'})",
+            f"the measurement ended with {finished.status} ({finished.last_words})",
             "mend what it says and calibrate again",
             retry_helps=True,
         )

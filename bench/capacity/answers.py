@@ -17,6 +17,7 @@ from ledger.effects import Operation
 
 _CARRIED = "The Pi carries the DAG"
 _NOT_CARRIED = "The Pi does not carry the DAG within the rig's criteria"
+_NO_MEMORY = "The memory of the Pi is not modelled on the virtual seat."
 _UNSEEN = "Time on air was not measured, nor were CPU and SRAM of real Unos."
 
 
@@ -57,7 +58,8 @@ def _free(free: Sequence[FreeResource]) -> Answer:
         f"While data flows, the scarcest resources still have free: {named}.",
         tuple(Figure(f"{name} free", round(share, 6), "share", label) for name, share, label in shares),
         (
-            "The memory of the Pi and the wear of its card are not modelled on the virtual seat.",
+            *(() if any(row.tier is Tier.PI and row.unit == "B" for row in free) else (_NO_MEMORY,)),
+            "The wear of the Pi's card is not judged.",
             *(() if any(row.tier is Tier.RADIO for row in free) else (_UNSEEN,)),
         ),
     )

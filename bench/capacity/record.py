@@ -1,7 +1,7 @@
 """Turns what trials showed into the result model of `capacity.json`."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median_high
 
@@ -39,20 +39,34 @@ _SRAM_BYTES = SRAM_END - SRAM_START
 
 
 def label_of(rig: Rig) -> result.Label:
-    """The label of a figure that the whole branch makes: the Pi's calibration is its weakest part."""
-    return result.Label(result.Kind(rig.kind), rig.branches[0].pi.calibration.stem)
+    """The label of a figure that whole branches make: their Pis' calibrations are their weakest parts."""
+    return result.Label(result.Kind(rig.kind), _joined(path.stem for path in _pi_calibrations(rig)))
+
+
+def _pi_calibrations(rig: Rig) -> list[Path]:
+    return sorted({branch.pi.calibration for branch in rig.branches})
+
+
+def _joined(names: Iterable[str]) -> str:
+    return " + ".join(dict.fromkeys(names))
 
 
 def _uno_label(rig: Rig) -> result.Label:
     """A virtual and an emulated Uno run the same core; what a real one shows needs no calibration."""
-    kind = result.Kind(rig.branches[0].uno.kind)
+    kind = _uno_kind(rig)
     return result.Label(kind, None if kind is result.Kind.REAL else ON_CHIP)
 
 
 def _air_label(rig: Rig) -> result.Label:
     """The medium is a model wherever the Unos are."""
-    kind = result.Kind(rig.branches[0].uno.kind)
+    kind = _uno_kind(rig)
     return result.Label(kind, None if kind is result.Kind.REAL else ON_AIR)
+
+
+def _uno_kind(rig: Rig) -> result.Kind:
+    """As of a rig, real only where every branch is."""
+    kinds = {branch.uno.kind for branch in rig.branches}
+    return result.Kind(kinds.pop()) if len(kinds) == 1 else result.Kind.EMULATED
 
 
 def _counted(rig: Rig) -> result.Label:
@@ -69,14 +83,19 @@ def calibrations_of(rig: Rig) -> tuple[result.Calibration, ...]:
             ON_AIR, "SX1278 module", "time on air and thresholds of the datasheet and AN1200.13"
         ),
     ]
-    for path in sorted({branch.pi.calibration for branch in rig.branches}):
-        calibration = load_calibration(path)
-        found.append(
-            result.Calibration(
-                path.stem, calibration.board, calibration.label, calibration.date, _sha256(path.read_bytes())
-            )
-        )
-    return tuple(found)
+    of_pis = [_calibration_of(path) for path in _pi_calibrations(rig)]
+    if len(of_pis) > 1:
+        names = _joined(calibration.name for calibration in of_pis)
+        boards = _joined(calibration.board for calibration in of_pis)
+        of_pis.append(result.Calibration(names, boards, "each Pi by its own"))
+    return (*found, *of_pis)
+
+
+def _calibration_of(path: Path) -> result.Calibration:
+    calibration = load_calibration(path)
+    return result.Calibration(
+        path.stem, calibration.board, calibration.label, calibration.date, _sha256(path.read_bytes())
+    )
 
 
 def rig_of(rig: Rig, path: Path) -> result.Rig:
@@ -145,7 +164,9 @@ def trial_of(name: str, outcome: TrialOutcome) -> result.Trial:
         latency=result.Latency.of(verdict.latencies_ns, label),
         radio=_radio_of(outcome),
         uno=_uno_use_of(outcome),
-        pi=result.PiUse(busy_ppm=round(busy_share(outcome) * PPM), memory_bytes=None, label=label),
+        pi=result.PiUse(
+            busy_ppm=round(busy_share(outcome) * PPM), memory_bytes=_memory_of(outcome)[0], label=label
+        ),
         server=result.ServerUse(
             uplink_bytes=sum(pi.uplink_sent_bytes for pi in outcome.pis.values()),
             ledger_bytes=outcome.ledger_bytes,
@@ -200,6 +221,7 @@ def free_of(name: str, outcome: TrialOutcome) -> tuple[FreeResource, ...]:
     flash_bytes = outcome.firmware.flash_used
     uno_s, gateway_s = (_seconds(longest_airtime_ns(outcome, names)) for names in (outcome.unos, outcome.pis))
     busy_s = busy_share(outcome) * seconds
+    memory_bytes, limit_bytes = _memory_of(outcome)
     rows = (
         (Tier.UNO, "CPU", awake, 1, "share", on_chip),
         (Tier.UNO, "SRAM", sram_bytes, _SRAM_BYTES, "B", on_chip),
@@ -208,12 +230,23 @@ def free_of(name: str, outcome: TrialOutcome) -> tuple[FreeResource, ...]:
         (Tier.RADIO, "channel", channel_load(outcome), 1, "share", on_air),
         (Tier.PI, "airtime", gateway_s, limit_s, "s at 10 % duty", on_air),
         (Tier.PI, "CPU and card", busy_s, seconds, "s of one core", label),
+        (Tier.PI, "memory of its service", memory_bytes, limit_bytes, "B", _counted(rig)),
     )
     return tuple(
         FreeResource(tier, resource, used, total, unit, name, kind)
         for tier, resource, used, total, unit, kind in rows
         if used is not None
     )
+
+
+def _memory_of(outcome: TrialOutcome) -> tuple[int | None, int]:
+    """The largest process of a gateway, None where there is none, and how large it may grow."""
+    found = [
+        (pi.resident_peak_bytes, pi.memory_limit_bytes)
+        for pi in outcome.pis.values()
+        if pi.resident_peak_bytes is not None and pi.memory_limit_bytes is not None
+    ]
+    return max(found, default=(None, 0))
 
 
 def _seconds(span_ns: int | None) -> float | None:
@@ -224,7 +257,8 @@ def protection_of(outcome: TrialOutcome) -> tuple[ProtectionCost, ...]:
     """What encryption, acknowledgement and signature cost between the tiers, as far as it was measured."""
     branch = outcome.plan.rig.branches[0]
     rig = outcome.plan.rig
-    label, on_chip, counted = label_of(rig), _uno_label(rig), _counted(rig)
+    label = result.Label(result.Kind(rig.kind), branch.pi.calibration.stem)
+    on_chip, counted = _uno_label(rig), _counted(rig)
     calibration = load_calibration(branch.pi.calibration)
     seals = [cycles for uno in outcome.unos.values() for cycles in uno.seal_cycles]
     added = len(FrameId(0, 0, 0).header(Kind.DATA)) + TAG_BYTES

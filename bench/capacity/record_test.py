@@ -6,7 +6,7 @@ import pytest
 from bench.capacity import record
 from bench.capacity.answers import answers_of
 from bench.capacity.figures import bound_by, broken, channel_load, figures_of
-from bench.capacity.result import Kind, Question, Role, Tier
+from bench.capacity.result import Kind, Label, Question, Role, Tier
 from bench.rig.loader import load_rig
 from bench.trial import TrialOutcome, TrialPlan, run_trial
 from bench.uno.build import build_firmware
@@ -59,6 +59,60 @@ def test_every_figure_says_what_it_is_and_stays_within_its_whole(outcome: TrialO
     assert (seal.tier, seal.unit) == (Tier.UNO, "cycles")
     # firmware/README.md: 30,963 cycles for a plaintext of 21 B, plus the frame's own handling.
     assert 30_963 <= seal.value <= 32_500
+
+
+def test_a_figure_of_all_branches_names_the_calibrations_of_all(outcome: TrialOutcome) -> None:
+    rig = outcome.plan.rig
+    east, published = rig.branches[0], RIGS / "calibration/pi3b-published.toml"
+    west = east.model_copy(
+        update={"name": "west", "pi": east.pi.model_copy(update={"calibration": published})}
+    )
+    two = rig.model_copy(update={"branch": (west, east)})
+    told = replace(outcome, plan=replace(outcome.plan, rig=two))
+    both = Label(Kind.VIRTUAL, "pi3b-published + pi3b-qemu")
+    pi = record.trial_of("trial", told).pi
+    assert pi is not None
+    assert (record.label_of(two), pi.label) == (both, both)
+    *_, signing = record.protection_of(told)
+    assert signing.label == Label(Kind.VIRTUAL, "pi3b-published"), "charged by the first branch's Pi alone"
+    named = {calibration.name for calibration in record.calibrations_of(two)}
+    assert {row.label.calibrated_by for row in record.free_of("trial", told)} <= named
+    assert "+" not in "".join(calibration.name for calibration in record.calibrations_of(rig))
+
+
+def test_memory_is_told_where_a_gateway_is_a_process(outcome: TrialOutcome) -> None:
+    [(name, pi)] = outcome.pis.items()
+    assert not [row for row in record.free_of("trial", outcome) if row.tier is Tier.PI and row.unit == "B"]
+    seen = replace(pi, resident_peak_bytes=40_000_000, memory_limit_bytes=250_000_000)
+    told = replace(outcome, pis={name: seen})
+    use = record.trial_of("trial", told).pi
+    assert use is not None
+    assert use.memory_bytes == 40_000_000
+    free = record.free_of("trial", told)
+    [row] = [row for row in free if row.tier is Tier.PI and row.unit == "B"]
+    assert (row.used, row.total, row.label) == (40_000_000, 250_000_000, Label(Kind.VIRTUAL))
+    trial = record.trial_of("trial", told)
+    limits = {
+        with_it: answers_of(trial, rows, record.protection_of(outcome), ())[1].open
+        for with_it, rows in ((True, free), (False, record.free_of("trial", outcome)))
+    }
+    assert [any("memory" in limit for limit in limits[seen]) for seen in (True, False)] == [False, True]
+
+
+def test_figures_of_emulated_unos_beside_real_ones_are_emulated(outcome: TrialOutcome) -> None:
+    rig = outcome.plan.rig
+    branches = [
+        rig.branches[0].model_copy(
+            update={"name": kind, "uno": rig.branches[0].uno.model_copy(update={"kind": kind})}
+        )
+        for kind in ("real", "emulated")
+    ]
+    mixed = rig.model_copy(update={"branch": tuple(branches)})
+    trial = record.trial_of("trial", replace(outcome, plan=replace(outcome.plan, rig=mixed)))
+    assert trial.uno is not None
+    assert trial.radio is not None
+    assert trial.uno.label == Label(Kind.EMULATED, record.ON_CHIP)
+    assert trial.radio.label == Label(Kind.EMULATED, record.ON_AIR)
 
 
 def test_the_answers_follow_the_figures(outcome: TrialOutcome) -> None:

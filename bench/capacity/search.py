@@ -1,7 +1,7 @@
 """Capacity search: the largest size that holds, the smallest that fails, and how sure that is.
 
 The search knows nothing about rigs. It calls a probe (one trial at one size with one seed) and
-narrows a bracket on the integers: doubling from a start, bisection, then confirmation of both
+narrows a bracket on the axis of sizes: doubling from a start, bisection, then confirmation of both
 sides with fresh seeds. Nothing here reads a clock or randomness, so the same probe gives the
 same sequence of events.
 
@@ -16,7 +16,7 @@ probed above it failed. Sizes whose seeds disagreed are reported.
 import enum
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -64,9 +64,10 @@ class Plan:
     """Where to search and how hard.
 
     The axis runs from `smallest` to `ceiling`, both included; `ceiling_reason` names what ends it
-    ("pins" for the twelve inputs of an Uno, "search limit" when nothing physical does). `seed` finds
-    the bracket; the `confirmations` seeds that follow it are fresh and confirm both sides. `quorum` is
-    how many of all these seeds must hold for a size to hold; None stands for every one.
+    ("pins" for the twelve inputs of an Uno, "search limit" when nothing physical does). `sizes` are those
+    on it, ascending; None stands for every integer. `seed` finds the bracket; the `confirmations` seeds
+    that follow it are fresh and confirm both sides. `quorum` is how many of all these seeds must hold for
+    a size to hold; None stands for every one.
     """
 
     ceiling: int
@@ -77,12 +78,22 @@ class Plan:
     confirmations: int = 3
     quorum: int | None = None
     probe_limit: int | None = None
+    sizes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.smallest <= self.start <= self.ceiling:
             raise SearchError(
                 f"a search needs 1 <= smallest <= start <= ceiling; "
                 f"got {self.smallest}, {self.start}, {self.ceiling}"
+            )
+        named = {self.smallest, self.start, self.ceiling}
+        if self.sizes is not None and (
+            list(self.sizes) != sorted({*self.sizes, *named})
+            or (self.sizes[0], self.sizes[-1]) != (self.smallest, self.ceiling)
+        ):
+            raise SearchError(
+                f"the sizes must ascend from {self.smallest} by way of {self.start} to {self.ceiling}; "
+                f"got {self.sizes}"
             )
         if self.confirmations < 0:
             raise SearchError(f"confirmations must be 0 or more; got {self.confirmations}")
@@ -102,9 +113,14 @@ class Plan:
         return len(self.seeds) if self.quorum is None else self.quorum
 
     @property
+    def axis(self) -> Sequence[int]:
+        """Every size that may be probed, ascending."""
+        return range(self.smallest, self.ceiling + 1) if self.sizes is None else self.sizes
+
+    @property
     def steady_bound(self) -> int:
         """The most probes that an oracle with one sharp threshold can take."""
-        return 2 * self.ceiling.bit_length() + 1 + 2 * self.confirmations
+        return 2 * len(self.axis).bit_length() + 1 + 2 * self.confirmations
 
     @property
     def limit(self) -> int:
@@ -277,16 +293,19 @@ class _Outcomes:
 
     def next_step(self) -> tuple[int, int, Purpose] | None:
         """The next probe, or None when both sides are adjacent and confirmed. It never repeats a probe."""
-        plan = self.plan
+        plan, axis = self.plan, self.plan.axis
         held, failed = self.bracket()
+        # Places are counted from 1, so that on the axis of all integers they are the sizes.
+        held_place = 0 if held is None else axis.index(held) + 1
+        failed_place = len(axis) + 1 if failed is None else axis.index(failed) + 1
         if held is None and failed is None:
             return plan.start, plan.seed, Purpose.BRACKET
-        if failed is None and held is not None and held < plan.ceiling:
-            return min(2 * held, plan.ceiling), plan.seed, Purpose.BRACKET
-        if held is None and failed is not None and failed > plan.smallest:
-            return max(failed // 2, plan.smallest), plan.seed, Purpose.BRACKET
-        if held is not None and failed is not None and failed - held > 1:
-            return (held + failed) // 2, plan.seed, Purpose.BISECT
+        if failed is None and held_place < len(axis):
+            return axis[min(2 * held_place, len(axis)) - 1], plan.seed, Purpose.BRACKET
+        if held is None and failed_place > 1:
+            return axis[failed_place // 2 - 1], plan.seed, Purpose.BRACKET
+        if failed_place - held_place > 1:
+            return axis[(held_place + failed_place) // 2 - 1], plan.seed, Purpose.BISECT
         # The held side comes first: when it falls, the failed side is no longer adjacent.
         for size in (held, failed):
             if size is not None and (seed := self._fresh_seed(size)) is not None:

@@ -1,6 +1,7 @@
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -66,6 +67,35 @@ def test_any_threshold_is_found_within_the_stated_number_of_probes(plan: Plan, l
     assert result.moves == 0
     for confidence in (result.held_confidence, result.failed_confidence):
         assert confidence is None or confidence == Confidence(plan.confirmations, plan.confirmations)
+
+
+@st.composite
+def sparse_plans(draw: st.DrawFn) -> Plan:
+    sizes = draw(st.lists(st.integers(1, 3000), min_size=1, max_size=40, unique=True).map(sorted))
+    confirmations = draw(st.integers(0, 4))
+    return Plan(
+        sizes[-1],
+        "search limit",
+        draw(st.integers(0, 99)),
+        sizes[0],
+        draw(st.sampled_from(sizes)),
+        confirmations,
+        sizes=tuple(sizes),
+    )
+
+
+@settings(deadline=None)
+@given(sparse_plans(), st.integers(0, 3100))
+def test_on_an_axis_with_gaps_only_its_sizes_are_probed_and_neighbours_found(
+    plan: Plan, largest: int
+) -> None:
+    result = find(threshold(largest), plan)
+
+    assert result.settled
+    assert {probed.size for probed in result.probes} <= set(plan.axis)
+    assert result.largest_held == max((size for size in plan.axis if size <= largest), default=None)
+    assert result.smallest_failed == min((size for size in plan.axis if size > largest), default=None)
+    assert len(result.probes) <= plan.steady_bound
 
 
 @settings(deadline=None)
@@ -207,9 +237,14 @@ def test_the_limit_of_probes_ends_the_search_unsettled() -> None:
         ({"ceiling": 4, "confirmations": -1}, "confirmations"),
         ({"ceiling": 4, "quorum": 9}, "quorum"),
         ({"ceiling": 4, "probe_limit": 0}, "limit"),
+        ({"ceiling": 4, "sizes": ()}, "sizes"),
+        ({"ceiling": 4, "sizes": (1, 2, 3)}, "sizes"),
+        ({"ceiling": 4, "sizes": (1, 4, 8)}, "sizes"),
+        ({"ceiling": 4, "sizes": (1, 3, 2, 4)}, "sizes"),
+        ({"ceiling": 4, "start": 3, "sizes": (1, 2, 4)}, "sizes"),
     ],
 )
-def test_a_plan_that_cannot_be_searched_says_why(wrong: dict[str, int], named: str) -> None:
+def test_a_plan_that_cannot_be_searched_says_why(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(SearchError, match=named):
         Plan(ceiling_reason="pins", seed=1, **wrong)
 

@@ -60,8 +60,8 @@ class Device:
 class Demands:
     """What is asked of a host beyond what every host of the ledger must be."""
 
-    machine: str | None = None
-    """As ``uname -m`` names it; None: any."""
+    machines: tuple[str, ...]
+    """As ``uname -m`` names them."""
     wireguard: bool = True
     devices: tuple[Device, ...] = ()
 
@@ -80,8 +80,7 @@ def parse_facts(output: str) -> dict[str, str]:
 def fact_findings(facts: Mapping[str, str], demands: Demands) -> Iterator[Finding]:
     """Judge a host by its facts."""
     yield _sudo(facts)
-    if demands.machine is not None:
-        yield _machine(facts, demands.machine)
+    yield _machine(facts, demands.machines)
     yield _python(facts)
     yield _systemd(facts)
     yield _room(facts)
@@ -125,18 +124,17 @@ def _sudo(facts: Mapping[str, str]) -> Finding:
     )
 
 
-def _machine(facts: Mapping[str, str], wanted: str) -> Finding:
+def _machine(facts: Mapping[str, str], wanted: Sequence[str]) -> Finding:
     subject = "architecture"
     machine, bits = facts.get("machine", "not told"), facts.get("bits", "")
-    if machine != wanted:
-        return missing(
-            subject, f"{machine}, expected {wanted}", "install the 64-bit Raspberry Pi OS on a Pi 3 or later"
-        )
+    mend = "install a 64-bit system (on a Pi 3 or later the 64-bit Raspberry Pi OS)"
+    if machine not in wanted:
+        return missing(subject, f"{machine}, expected {' or '.join(wanted)}", mend)
     if bits == "32":
         return missing(
             subject,
             f"a 64-bit kernel ({machine}) under a 32-bit system",
-            "install the 64-bit Raspberry Pi OS: not all packages of the ledger exist for 32 bit",
+            f"{mend}: not all packages of the ledger exist for 32 bit",
         )
     return present(subject, f"{machine}, Linux {facts.get('kernel', '')}")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SPI = Device("/dev/spidev0.0", "radio's SPI", "switch SPI on")
 LINE = Device("/dev/serial0", "radio's serial port", "plug it in", is_serial=True)
-PI = Demands("aarch64", wireguard=True, devices=(SPI, LINE))
+PI = Demands(("aarch64",), wireguard=True, devices=(SPI, LINE))
 
 FACTS = {
     "user": "bench",
@@ -106,8 +106,9 @@ def test_what_stands_for_another_thing() -> None:
 
 
 def test_only_what_is_asked_for_is_judged() -> None:
-    assert list(judged(Demands(wireguard=False))) == [
+    assert list(judged(Demands(("x86_64",), wireguard=False))) == [
         "sudo without a password",
+        "architecture",
         "Python",
         "systemd",
         "room on its disk",

@@ -24,6 +24,7 @@ from bench.doctor.inquiry import Inquiry, ask
 from bench.doctor.instrument import instrument_inquiries
 from bench.doctor.network import UnreachableError, addresses_of
 from bench.doctor.serial_port import far_finding, is_far, near_finding
+from bench.pi.deployed.release import PLATFORMS
 from bench.rig.loader import load_rig
 from bench.rig.problem import RigError
 
@@ -103,7 +104,7 @@ def _real_pi(branch: Branch, *, vpn: bool) -> list[Inquiry]:
     if pi.kind != "real" or pi.login is None:
         return []
     seat = f"Pi of {branch.name} (real)"
-    demands = Demands(PI_MACHINE, vpn, radio_devices(pi))
+    demands = Demands((PI_MACHINE,), vpn, radio_devices(pi))
     inquiries = [Inquiry(seat, partial(host_findings, pi.login, partial(_look, demands)))]
     if pi.bench_line is not None:
         inquiries.append(Inquiry(f"line to the Pi of {branch.name}", partial(_line, pi.bench_line)))
@@ -116,7 +117,7 @@ def _server(server: Server) -> list[Inquiry]:
         return [Inquiry("server (emulated)", partial(server_findings, vpn=vpn))]
     if server.kind != "real" or server.login is None:
         return []
-    login, demands = server.login, Demands(None, vpn)
+    login, demands = server.login, Demands(PLATFORMS, vpn)
 
     def there() -> Iterator[Finding]:
         if server.endpoint is not None:

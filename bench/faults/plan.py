@@ -44,18 +44,22 @@ class FaultEvidence:
     """World time."""
     fired: bool
     """Whether the thing that was struck was seen to go down: its process or its boot is another one now."""
-    recovered_ns: int
-    """World time at which the gateway was in touch with its server again."""
+    recovered_ns: int | None
+    """World time at which the gateway was in touch with its server again; None if that was not seen."""
     audit: str
     """What `ledger verify` said of the gateway's ledger, as soon as the Pi could be asked."""
     clean: bool
 
     def __str__(self) -> str:
         """One line of the report."""
+        well = (
+            "not well again"
+            if self.recovered_ns is None
+            else f"well again after {(self.recovered_ns - self.struck_ns) / NS_PER_S:.1f} s"
+        )
         return (
             f"{self.fault.number}: {self.fault.kind} at {self.struck_ns / NS_PER_S:.3f} s, "
-            f"{'fired' if self.fired else 'did not fire'}, well again after "
-            f"{(self.recovered_ns - self.struck_ns) / NS_PER_S:.1f} s; audit: {self.audit}"
+            f"{'fired' if self.fired else 'did not fire'}, {well}; audit: {self.audit}"
         )
 
 

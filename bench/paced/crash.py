@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.faults.plan import Fault, FaultEvidence, FaultKind
+from bench.rig.infrastructure import InfrastructureError
 from bench.world.simulation import NS_PER_S
 
 if TYPE_CHECKING:
@@ -22,11 +23,18 @@ def crash_window_ns(faults: Sequence[Fault]) -> int:
 
 
 def strike_all(faults: Sequence[Fault], scene: Scene, *, found: Callable[[FaultEvidence], None]) -> None:
-    """Strike the first gateway of the scene with one fault after the other; `found` is told of each."""
+    """Strike the first gateway of the scene with one fault after the other; `found` is told of each.
+
+    One from which it does not recover is the last. Raises InfrastructureError where the way to the server is
+    down, so that nothing can be said of the gateway.
+    """
     gateway = scene.gateways[0]
     for fault in faults:
         scene.wait(fault.after_ns)
-        found(_struck(fault, scene, gateway))
+        evidence = _struck(fault, scene, gateway)
+        found(evidence)
+        if evidence.recovered_ns is None:
+            break
     scene.close_window()
 
 
@@ -39,12 +47,17 @@ def _struck(fault: Fault, scene: Scene, gateway: Disturbable) -> FaultEvidence:
         case FaultKind.PI_POWER_CUT:
             gateway.cut_power(fault.seed)
     audit = gateway.audit()
-    gateway.wait_until_joined()
+    recovered_ns = None
+    try:
+        gateway.wait_until_joined()
+        recovered_ns = scene.world.now_ns
+    except InfrastructureError:
+        gateway.check_way()
     return FaultEvidence(
         fault=fault,
         struck_ns=struck_ns,
         fired=gateway.life() != before,
-        recovered_ns=scene.world.now_ns,
+        recovered_ns=recovered_ns,
         audit=audit.summary,
         clean=audit.clean,
     )

@@ -87,9 +87,11 @@ class EmulatedPi(GatewaySeat):
 
     def close(self) -> None:
         """End QEMU."""
-        super().close()
-        if self._machine is not None:
-            self._machine.close()
+        try:
+            super().close()
+        finally:
+            if self._machine is not None:
+                self._machine.close()
 
     def _power(self) -> PiMachine:
         if self._machine is None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from bench.assembly import pi_name
 from bench.paced.host_facts import address_seen_from
-from bench.paced.servers import ServerSeat, node_files, undisturbed
+from bench.paced.servers import ServerSeat, between_trials, node_files, undisturbed
 from bench.pi.vpn.hub import LOOPBACK, QEMU_HOST, Hub
 from bench.pi.vpn.remote import RemoteTunnel
 from bench.server.emulated import EmulatedServer
-from bench.world.streams import Stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +44,7 @@ class EmulatedServerSeat(ServerSeat):
             return
         for branch in self._rig.branches:
             listen = LOOPBACK if branch.pi.kind == "emulated" else ANYWHERE
-            stream = Stream(0, "between trials", branch.name)
-            hub.join(pi_name(branch), undisturbed(branch.uplink), stream, listen)
+            hub.join(pi_name(branch), undisturbed(branch.uplink), between_trials(branch), listen)
 
     def close(self) -> None:
         """End the process, and its tunnels."""
@@ -91,7 +89,7 @@ class EmulatedServerSeat(ServerSeat):
         else:
             hub.wait_for_life(name, HANDSHAKE_S)
 
-    def check_way(self, branch: Branch) -> None:
+    def check_tunnel(self, branch: Branch) -> None:
         """Ask the server's end, where there is a VPN."""
         hub = self.node().hub
         if hub is not None:

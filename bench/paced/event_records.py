@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SUMS: Final = "status"
 """An event that is told every ten seconds and at the end of a process; it sums up what is told besides."""
+_BIRTH: Final = "started"
+"""The first event of a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class EventRecords:
                 Record(max(0, event["t_ns"] - offset_ns), source, str(event["event"]), _fields(event))
                 for event in news
             ],
-            spent=_over_lives([event.get("spent", {}) for event in sums]),
+            spent=_over_lives(told),
             rejected=Counter(str(event["reason"]) for event in news if event["event"] == "rejected"),
             repeats=sum(event["event"] == "reading_stored" and bool(event.get("repeat")) for event in news),
             blocks=sum(event["event"] == "block_stored" for event in news),
@@ -57,13 +59,15 @@ def _fields(event: Mapping[str, Any]) -> dict[str, Value]:
     }
 
 
-def _over_lives(sums: Iterable[Mapping[str, int]]) -> Counter[str]:
-    """Add up counts that begin at 0 again with each life of the process."""
+def _over_lives(told: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Add up counts that begin at 0 again with each life of the process, which begins by telling so."""
     total: Counter[str] = Counter()
     last: Mapping[str, int] = {}
-    for counts in sums:
-        if sum(counts.values()) < sum(last.values()):
+    for event in told:
+        if event["event"] == _BIRTH:
             total.update(last)
-        last = counts
+            last = {}
+        elif event["event"] == _SUMS:
+            last = event.get("spent", {})
     total.update(last)
     return total

@@ -13,6 +13,7 @@ from bench.paced.host_facts import clock_ahead_ns, python_version
 from bench.paced.radio_line import RadioLine
 from bench.paced.scene import Audit
 from bench.pi.deployed.deployment import (
+    MEMORY_BYTES,
     REGISTRY_FILE,
     SIGNING_KEY_FILE,
     STORE,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 JOIN_S: Final = 60.0
 """From a login, or a start of the gateway, to its connection with the server."""
 _NS_PER_S: Final = 1_000_000_000
+_CLOCK_MOVED_NS: Final = _NS_PER_S // 2
 
 
 class GatewaySeat(ABC):
@@ -62,6 +64,8 @@ class GatewaySeat(ABC):
         self._login: SshSeat | None = None
         self._service: GatewayService | None = None
         self._before: ServiceFigures | None = None
+        self._after: ServiceFigures | None = None
+        self._clock_moved_ns = 0
         self._cursor: str | None = None
         self._clock_ahead_ns = 0
         self._disturbed_unix_ns = 0
@@ -77,10 +81,14 @@ class GatewaySeat(ABC):
         elif state is State.FLASHED and self.state is State.OFF:
             self.power_on()
             self._enter()
+            self._server.calm(self._branch)
             self._server.install_tunnel(self._branch, self._pi())
         elif state is State.FLASHED:
-            self._gateway().stop()
-            self._untune()
+            self._server.calm(self._branch)
+            try:
+                self._gateway().stop()
+            finally:
+                self._untune()
         elif state is State.RUNNING and self.state is State.FLASHED:
             self._set_up()
         elif state is State.JOINED:
@@ -138,6 +146,10 @@ class GatewaySeat(ABC):
         self._gateway().wait_until_ready()
         self._server.wait_for_peer(self.name, self._disturbed_unix_ns, JOIN_S)
 
+    def check_way(self) -> None:
+        """Raise InfrastructureError where the VPN to the server is down, and no planned outage is why."""
+        self._server.check_way(self._branch)
+
     def check(self) -> None:
         """Raise InfrastructureError where the Pi has rebooted since it was set up, or has lost its VPN."""
         assert self._before is not None, "a gateway is set up before it is checked"
@@ -148,14 +160,21 @@ class GatewaySeat(ABC):
                 "look at its supply; its readings are safe, the trial's times are not",
                 retry_helps=True,
             )
-        self._server.check_way(self._branch)
+        self.check_way()
 
     # ---- after it ----
 
     def gather(self, world: PacedWorld) -> None:
-        """Bring home what the service told since it was set up, in the time of this world."""
+        """Stop the service, and bring home what it told since it was set up, in the time of this world."""
+        service = self._gateway()
+        self._after = service.figures()
+        service.stop()
+        # A Pi that has just booted may have set its clock meanwhile.
+        ahead_ns = clock_ahead_ns(self._pi())
+        self._clock_moved_ns = abs(ahead_ns - self._clock_ahead_ns)
+        self._clock_ahead_ns = ahead_ns
         offset_ns = world.began_unix_ns + self._clock_ahead_ns
-        lines = self._gateway().log_after(self._cursor)
+        lines = service.log_after(self._cursor)
         self._events = EventRecords.of(self.name, (line.event for line in lines if line.event), offset_ns)
 
     def records(self) -> list[Record]:
@@ -176,14 +195,21 @@ class GatewaySeat(ABC):
             repeats=self._events.repeats,
             spent=dict(sorted(spent.items())),
             blocks=self._events.blocks,
+            resident_peak_bytes=self._events.resident_peak_bytes or None,
+            memory_limit_bytes=MEMORY_BYTES,
         )
 
     def notes(self) -> list[str]:
         """What the Pi itself shows of the trial."""
-        before, after = self._before, self._gateway().figures()
+        before, after = self._before, self._after
+        assert before is not None, "a gateway is set up before it has anything to tell"
+        assert after is not None, "gather first"
         told = [f"{self.name}: gateway started {after.restarts} times anew"] if after.restarts else []
-        if before is not None and before.boot_id == after.boot_id:
+        if before.boot_id == after.boot_id:
             told += _spent_notes(self.name, before, after)
+        if self._clock_moved_ns > _CLOCK_MOVED_NS:
+            moved_s = self._clock_moved_ns / _NS_PER_S
+            told.append(f"{self.name}: its clock was set by {moved_s:.1f} s meanwhile, so times may be off")
         return told
 
     def fetch_store(self, target: Path) -> None:
@@ -250,9 +276,9 @@ class GatewaySeat(ABC):
         self._login = self._service = None
 
     def _untune(self) -> None:
-        if self._line is not None:
-            self._line.close()
-            self._line = None
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
 
     def _set_up(self) -> None:
         stage = self.orders

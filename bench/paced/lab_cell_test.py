@@ -262,7 +262,7 @@ class Unmoved(Strategy):
 
 
 class Still:
-    """A gateway and a server that have nothing to do."""
+    """A gateway, a server and instruments that have nothing to do."""
 
     orders: Stage | None = None
 
@@ -277,7 +277,7 @@ def test_a_trial_that_fails_leaves_the_stimuli_to_its_replay(
     [branch] = rig.branches
     unos = RealUnos(two_boards(silent_stimulus, str(tmp_path / "missing")), stage.firmware)
     still: Any = Still()
-    seats = Seats(still, {branch.name: still}, {branch.name: unos})
+    seats = Seats(still, {branch.name: still}, {branch.name: unos}, still)
     plan = TrialPlan(rig, 7, WINDOW_NS, tmp_path / "trial")
     for _ in range(2):
         with pytest.raises(StimulusError, match=r"uno-2 stimulus: .*missing cannot be opened"):

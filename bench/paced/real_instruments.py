@@ -22,6 +22,8 @@ class RealInstruments(Closable):
     def __init__(self, rig: Rig) -> None:
         self._tables = rig.instruments.real
         self._rack: Rack = open_rack(self._tables)
+        self._known = 0
+        """How many retries belong to trials before."""
         try:
             for supply in self._rack.supplies:
                 supply.output(True)
@@ -36,14 +38,16 @@ class RealInstruments(Closable):
 
     def begin(self) -> None:
         """A trial begins: the power meter starts from zero."""
+        self._known = len(self._rack.retries)
         if self._rack.power_meter is not None:
             self._rack.power_meter.start()
 
     def notes(self) -> list[str]:
         """What the instruments have to tell of a trial, at its end."""
+        retries = self._rack.retries[self._known :]
         told = [
             f"infrastructure: {retry.seat} was asked {retry.query} again, since {retry.reason}"
-            for retry in self._rack.retries
+            for retry in retries
         ]
         if self._rack.power_meter is not None:
             try:

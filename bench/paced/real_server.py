@@ -14,7 +14,7 @@ from bench.assembly import pi_name
 from bench.paced.emulated_server import ANYWHERE, HANDSHAKE_S
 from bench.paced.gateways import JOIN_S
 from bench.paced.host_facts import address_seen_from, clock_ahead_ns, python_version
-from bench.paced.servers import ServerSeat, node_files, undisturbed
+from bench.paced.servers import ServerSeat, between_trials, node_files, undisturbed
 from bench.pi.deployed.deployment import install_release
 from bench.pi.deployed.release import build_release
 from bench.pi.emulated.image import default_cache
@@ -25,9 +25,9 @@ from bench.pi.vpn.relay import Relay
 from bench.pi.vpn.remote import RemoteTunnel
 from bench.pi.vpn.wireguard import Interface, Peer, check_session
 from bench.rig.infrastructure import InfrastructureError
+from bench.rig.strategy import State
 from bench.server.emulated import PORT
 from bench.server.real import FILES, STORE, RealServer
-from bench.world.streams import Stream
 
 if TYPE_CHECKING:
     from bench.paced.configuration import NodeFiles
@@ -72,6 +72,12 @@ class RealServerSeat(ServerSeat):
         self._login = self._node = None
         self._spokes.clear()
 
+    def step_to(self, state: State) -> None:
+        """Its clock is compared anew for each trial, as it may be set meanwhile."""
+        if state is State.RUNNING and self._login is not None:
+            self._clock_ahead_ns = clock_ahead_ns(self._login)
+        super().step_to(state)
+
     def node(self) -> RealServer:
         """The service on the host."""
         assert self._node is not None, "the server is put up before it is used"
@@ -101,7 +107,7 @@ class RealServerSeat(ServerSeat):
         tunnel.bring_up(spoke.interface(address_seen_from(pi)))
         tunnel.wait_for_handshake(spoke.server_key, HANDSHAKE_S, began_s)
 
-    def check_way(self, branch: Branch) -> None:
+    def check_tunnel(self, branch: Branch) -> None:
         """Ask the server's end."""
         assert self._login is not None, "the server is logged in to"
         peer = self._spokes[pi_name(branch)].private_key.public
@@ -138,8 +144,7 @@ class RealServerSeat(ServerSeat):
         for place, branch in enumerate(self._rig.branches):
             name = pi_name(branch)
             file_name = name.replace("/", "-")
-            stream = Stream(0, "between trials", branch.name)
-            plan = undisturbed(branch.uplink)
+            plan, stream = undisturbed(branch.uplink), between_trials(branch)
             relay = Relay(name, (ANYWHERE, 0), endpoint, private_key.public, plan, stream)
             self._spokes[name] = Spoke(
                 name=name,

@@ -69,7 +69,7 @@ class PacedRig(Closable):
                 unos[branch.name] = uno_seats(branch, firmware)
                 stack.callback(unos[branch.name].close)
             self._closing = stack.pop_all()
-        self.seats = Seats(server, gateways, unos)
+        self.seats = Seats(server, gateways, unos, self._instruments)
         # Boards are flashed before the Pis boot, which keeps an emulating host busy.
         self.strategy = Strategy([server, *unos.values(), *gateways.values()], tell)
 
@@ -84,21 +84,22 @@ class PacedRig(Closable):
         A trial that the infrastructure spoils is played again where that helps. Raises InfrastructureError,
         and what a trial of a virtual rig raises for data that cannot be played.
         """
+        known = len(self.strategy.retries)
+        outcome = self._played(plan, progress, disturb)
+        retries = self.strategy.retries[known:]
+        return replace(outcome, notes=(*outcome.notes, *(f"infrastructure: {retry}" for retry in retries)))
+
+    def _played(self, plan: TrialPlan, progress: Progress, disturb: Disturb | None) -> TrialOutcome:
         for attempt in range(1, MOST_TRIES):
             self.strategy.reach(State.FLASHED)
             try:
-                return self._play(plan, progress, disturb)
+                return play(self.seats, self.strategy, plan, self._firmware, progress, disturb)
             except InfrastructureError as error:
                 if not error.retry_helps or self.strategy.broken is not None:
                     raise
                 self.strategy.note(Retry(error.seat, State.JOINED, attempt, str(error)))
         self.strategy.reach(State.FLASHED)
-        return self._play(plan, progress, disturb)
-
-    def _play(self, plan: TrialPlan, progress: Progress, disturb: Disturb | None) -> TrialOutcome:
-        self._instruments.begin()
-        outcome = play(self.seats, self.strategy, plan, self._firmware, progress, disturb)
-        return replace(outcome, notes=(*outcome.notes, *self._instruments.notes()))
+        return play(self.seats, self.strategy, plan, self._firmware, progress, disturb)
 
     @contextmanager
     def supplied_unos(self) -> Iterator[SuppliedScene]:

@@ -43,6 +43,9 @@ class Disturbable(Protocol):
     def wait_until_joined(self) -> None:
         """Wait until the gateway runs and is in touch with its server."""
 
+    def check_way(self) -> None:
+        """Raise what says that the VPN between them is down, if it is."""
+
 
 class SceneOver(Exception):  # noqa: N818  # no error: the time of the trial is over
     """The trial has come to its end."""

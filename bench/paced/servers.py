@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from bench.assembly import SERVER, pi_name, uplink_plan
 from bench.paced.configuration import NodeFiles, server_text
 from bench.paced.event_records import EventRecords
-from bench.pi.ledger_process import LedgerEvent, NodeFolder, NodeSettings
+from bench.pi.ledger_process import LedgerEvent, LedgerFailureError, NodeFolder, NodeSettings
 from bench.pi.vpn.relay import Relay, RelayPlan
+from bench.pi.vpn.wireguard import SESSION_S
 from bench.rig.infrastructure import InfrastructureError
 from bench.rig.strategy import State
+from bench.world.simulation import NS_PER_S
+from bench.world.streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +60,8 @@ class ServerSeat(ABC):
         self._rig = rig
         self._events: list[LedgerEvent] = []
         self._news = threading.Condition()
+        self._outages_ns: dict[str, list[tuple[int, int]]] = {}
+        """Of each branch's way in this trial, by the monotonic clock."""
 
     # ---- the seat ----
 
@@ -107,8 +112,17 @@ class ServerSeat(ABC):
         """Give a Pi its end of the tunnel, and wait until it is up."""
 
     @abstractmethod
+    def check_tunnel(self, branch: Branch) -> None:
+        """Raise InfrastructureError where the VPN to a branch's Pi has no valid session."""
+
     def check_way(self, branch: Branch) -> None:
-        """Raise InfrastructureError where the VPN to a branch's Pi is down."""
+        """Raise InfrastructureError where the VPN to a branch's Pi is down, and no planned outage is why."""
+        now_ns = time.monotonic_ns()
+        if not any(
+            from_ns <= now_ns <= to_ns + SESSION_S * NS_PER_S
+            for from_ns, to_ns in self._outages_ns.get(branch.name, ())
+        ):
+            self.check_tunnel(branch)
 
     @abstractmethod
     def relay(self, branch: Branch) -> Relay | None:
@@ -123,6 +137,16 @@ class ServerSeat(ABC):
             assert self.orders is not None, "a trial begins with orders"
             stream = self.orders.seed.child("uplink", branch.name, "datagrams")
             relay.begin(relay_plan(uplink), stream, zero_ns)
+            self._outages_ns[branch.name] = [
+                (zero_ns + outage.from_s * NS_PER_S, zero_ns + outage.to_s * NS_PER_S)
+                for outage in uplink.outages
+            ]
+
+    def calm(self, branch: Branch) -> None:
+        """End the plan of a trial: between trials there are no outages."""
+        relay = self.relay(branch)
+        if relay is not None and self._outages_ns.pop(branch.name, None) is not None:
+            relay.begin(undisturbed(branch.uplink), between_trials(branch), time.monotonic_ns())
 
     def wait_for_peer(self, name: str, since_unix_ns: int, deadline_s: float) -> None:
         """Wait until this gateway has connected, later than a moment, and is connected."""
@@ -158,7 +182,13 @@ class ServerSeat(ABC):
     def sent_bytes(self, branch: Branch) -> int:
         """What a branch's Pi has sent on its way since the trial began; 0 where nothing counts it."""
         relay = self.relay(branch)
-        return 0 if relay is None else relay.account().up.passed_octets
+        return 0 if relay is None else relay.account().up.received_octets
+
+    def check_life(self) -> None:
+        """Raise LedgerFailureError where the server was started more than once in this trial."""
+        starts = sum(event.kind == "started" for event in self.events())
+        if starts > 1:
+            raise LedgerFailureError(f"{self.name} was started {starts} times in one trial; look at its log")
 
     def accepted_unix_ns(self) -> dict[bytes, int]:
         """The blocks that the server has, and when it got them."""
@@ -212,6 +242,11 @@ def node_files(folder: NodeFolder, store: Path) -> NodeFiles:
 def relay_plan(uplink: Uplink) -> RelayPlan:
     """Both directions of the way as the rig file has it."""
     return RelayPlan.both_ways(uplink_plan(uplink))
+
+
+def between_trials(branch: Branch) -> Stream:
+    """What chance decides on a branch's way while no trial plays."""
+    return Stream(0, "between trials", branch.name)
 
 
 def undisturbed(uplink: Uplink) -> RelayPlan:

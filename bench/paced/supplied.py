@@ -121,9 +121,12 @@ def supplied(
             for supply in rack.supplies:
                 supply.output(False)
             rack.close()
+            # The outputs fall for a while, and with the rack goes who would notice: nothing stays on.
             for board in boards.values():
                 if board.uno is not None:
                     board.power_off()
+            if pi is not None and pi.process_id is not None:
+                pi.lose_power(0)
 
 
 def _feeding(rig: Rig, loads: Mapping[str, Load]) -> Instruments:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from bench.paced.delivery import Delivery
 from bench.paced.scene import Scene, SceneOver
 from bench.paced.unos import EmulatedCell
 from bench.rig.infrastructure import InfrastructureError
-from bench.rig.strategy import State
+from bench.rig.strategy import Retry, State
 from bench.trial import TRACE_FILE, RadioCount, clear_directory, outcome_of
 from bench.world.paced import PacedWorld
 from bench.world.simulation import NS_PER_MS, NS_PER_S, Simulation
@@ -87,12 +88,15 @@ def play(
         stage = _raise_curtain(seats, plan, stage, world, cells)
         scene = Scene(world, gateways, stage.begin_ns + plan.window_ns)
         _play_out(scene, plan, Delivery(records), progress, disturb)
+        instruments_told = seats.instruments.notes()
         if disturb is None:
             for gateway in gateways:
                 gateway.check()
-        _fetch_ledgers(seats, plan, stage)
+        # An uplink may come back only now.
+        _fetch_ledgers(seats, plan, stage, _end_ns(scene, plan) - world.now_ns)
         for gateway in gateways:
             gateway.gather(world)
+        seats.server.check_life()
         harvests = [
             cell.harvest(gateway.figures()) for gateway, cell in zip(gateways, cells.values(), strict=True)
         ]
@@ -118,15 +122,21 @@ def play(
         ),
         f"the world was at most {lag_ns / NS_PER_MS:.1f} ms behind the clock",
         *(note for gateway in gateways for note in gateway.notes()),
-        *(f"infrastructure: {retry}" for retry in strategy.retries),
+        *instruments_told,
     )
     return replace(outcome, notes=notes)
 
 
 def _stand_down(strategy: Strategy) -> None:
-    """Leave the seats ready for the next trial, unless there is none."""
+    """Leave the seats ready for the next trial, unless there is none.
+
+    What has been played stands whether or not that works: the next trial meets the same trouble.
+    """
     if strategy.broken is None:
-        strategy.reach(State.FLASHED)
+        try:
+            strategy.reach(State.FLASHED)
+        except InfrastructureError as error:
+            strategy.note(Retry(error.seat, State.FLASHED, 1, str(error)))
 
 
 def _raise_curtain(
@@ -135,6 +145,7 @@ def _raise_curtain(
     """Lay the data out and have the Unos powered on, a moment from now; links begin their plan with them."""
     notice_ns = max(seats.unos[name].notice_ns for name in cells)
     curtain_ns = world.now_ns + notice_ns
+    zero_ns = time.monotonic_ns() + notice_ns
     stage = replace(
         stage,
         begin_ns=curtain_ns + LEAD_IN_NS,
@@ -142,9 +153,13 @@ def _raise_curtain(
         intruder_period_ns=plan.intruder_period_ns,
     )
     for branch in plan.rig.branches:
-        seats.gateways[branch.name].begin(time.monotonic_ns() + notice_ns, branch.uplink)
+        seats.gateways[branch.name].begin(zero_ns, branch.uplink)
         seats.unos[branch.name].hear(world)
-        cells[branch.name].raise_curtain(stage)
+    # Side by side, since the boards of a lab take a part of the notice to be greeted.
+    with ThreadPoolExecutor(len(cells)) as executor:
+        for raised in [executor.submit(cell.raise_curtain, stage) for cell in cells.values()]:
+            raised.result()
+    seats.instruments.begin()
     world.call(partial(setattr, world, "largest_lag_ns", 0))
     return stage
 
@@ -171,7 +186,7 @@ def _play_out(
                 and delivery.is_complete(scene.window_end_ns)
             ):
                 complete_ns = now_ns
-            end_ns = scene.window_end_ns + plan.drain_ns + PATIENCE_NS
+            end_ns = _end_ns(scene, plan)
             if complete_ns is not None:
                 end_ns = min(end_ns, complete_ns + sealing_ns)
             if now_ns >= end_ns:
@@ -194,9 +209,17 @@ def _play_out(
         )
 
 
-def _fetch_ledgers(seats: Seats, plan: TrialPlan, stage: Stage) -> None:
-    """Fetch all ledgers, again while their heads differ, as long as the last blocks may be on their way."""
-    end_ns = time.monotonic_ns() + _slowest_batch_ns(plan) + SETTLING_NS
+def _end_ns(scene: Scene, plan: TrialPlan) -> int:
+    """When a trial ends that does not come to rest before, in world time."""
+    return scene.window_end_ns + plan.drain_ns + PATIENCE_NS
+
+
+def _fetch_ledgers(seats: Seats, plan: TrialPlan, stage: Stage, left_ns: int) -> None:
+    """Fetch all ledgers, again while their heads differ, as long as the last blocks may be on their way.
+
+    That is what is left of the trial, or what the last blocks take on an uplink that is up.
+    """
+    end_ns = time.monotonic_ns() + max(left_ns, _slowest_batch_ns(plan) + SETTLING_NS)
     gateways = {stage.gateway_database(branch): seats.gateways[branch.name] for branch in plan.rig.branches}
     databases = [*gateways, stage.server_database]
     while True:

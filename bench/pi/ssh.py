@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import shlex
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,12 @@ class Finished:
     status: int
     output: str
     errors: str
+
+    @property
+    def last_words(self) -> str:
+        """The last line of what it said, of errors where it told any."""
+        said = (self.errors or self.output).strip().splitlines()
+        return said[-1] if said else "without a word"
 
 
 class CommandError(RuntimeError):
@@ -201,6 +208,16 @@ class SshSeat(Closable):
             raise CommandError(self.target.name, finished)
         return finished
 
+    def run_as_root(self, script: str, *arguments: str, timeout_s: float = _ENOUGH_TIME_S) -> Finished:
+        """Run a script of sh as root, by sudo where the login is another, with `arguments` as $1 and so on.
+
+        What it ends with is the caller's to judge: where sudo asks for a password, it ends with 1.
+        """
+        words = shlex.join(("sh", "-c", script, "bench", *arguments))
+        return self.run(
+            f'if [ "$(id -u)" = 0 ]; then {words}; else sudo -n {words}; fi', timeout_s, check=False
+        )
+
     def put_bytes(self, content: bytes, path: str, mode: int = 0o644) -> None:
         """Write a file on the Pi: whole or not at all, with the given mode from the start."""
         self._transfer(f"writing {path}", lambda sftp: _put(sftp, io.BytesIO(content), path, mode))
@@ -258,7 +275,10 @@ class SshSeat(Closable):
                     raise ConnectionResetError("no SSH greeting")
         except socket.gaierror as error:
             raise self._error(
-                f"no address is known for the host {target.host!r}", "check the name in the rig file"
+                f"no address is known for the host {target.host!r}",
+                "check the name in the rig file",
+                # Only the host itself tells its mDNS name (RFC 6762), once it has booted.
+                retry=target.host.endswith(".local"),
             ) from error
         except ConnectionRefusedError as error:
             raise self._error(

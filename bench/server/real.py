@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.pi.deployed.gateway_service import log_pages
+from bench.pi.deployed.store_copy import COPY_S, fetch_store
 from bench.pi.ledger_process import LedgerEvent, Listener, NodeFolder, NodeSettings
 from bench.rig.infrastructure import InfrastructureError
 
@@ -26,7 +27,6 @@ STORE: Final = "/var/lib/dag-ledger-server/store.db"
 FILES: Final = NodeFolder(Path(SETTINGS))
 """Where the host has what the configuration names; the store lies in `STORE`."""
 READY_S: Final = 90.0
-_COPY_S: Final = 300.0
 
 # Signing keys are of no use to the account's group, which `ledger` refuses to see.
 _DEPLOY: Final = f"""
@@ -49,13 +49,6 @@ exec systemd-run --quiet --collect --unit={UNIT} --description="Server of the DA
     -p UMask=0077 -p WatchdogSec=120 -p Restart=on-watchdog \\
     -p NoNewPrivileges=yes -p ProtectSystem=strict -p ReadWritePaths=$(dirname {STORE}) -p ProtectHome=yes \\
     -p PrivateTmp=yes -p LogRateLimitIntervalSec=0 "$1" serve --config {FILES.configuration}
-"""
-_BACKUP: Final = """
-import sqlite3, sys
-source = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True)
-target = sqlite3.connect(sys.argv[2])
-source.backup(target)
-target.close()
 """
 
 
@@ -83,7 +76,7 @@ class RealServer:
         tried = self._as_root(f"{shlex.quote(self._program)} --help")
         if tried.status:
             raise self._error(
-                f"the ledger is not there as {self._program} ({_last(tried)})",
+                f"the ledger is not there as {self._program} ({tried.last_words})",
                 "install a release for this host (bench.pi.deployed.deployment), or the package dag-ledger",
             )
 
@@ -142,22 +135,17 @@ class RealServer:
     def verify(self) -> bool:
         """Whether `ledger verify` finds the store whole; audit a server that does not run."""
         command = f"runuser -u {USER} -- {shlex.quote(self._program)} verify --json {STORE}"
-        finished = self._as_root(command, timeout_s=_COPY_S)
+        finished = self._as_root(command, timeout_s=COPY_S)
         try:
             return bool(json.loads(finished.output)["clean"])
         except (ValueError, KeyError, TypeError):
-            raise self._error(f"its store cannot be audited ({_last(finished)})", "start it once") from None
+            raise self._error(
+                f"its store cannot be audited ({finished.last_words})", "start it once"
+            ) from None
 
     def fetch_store(self, target: Path) -> None:
         """Copy the store as it is at one moment, also while the server writes to it."""
-        stage = self._ssh.run("umask 077; mktemp -d /var/tmp/fetch.XXXXXXXXXX").output.strip()
-        copy = f"{stage}/store.db"
-        try:
-            backup = f"python3 -I -c {shlex.quote(_BACKUP)} {STORE} {copy} && chmod 0644 {copy}"
-            self._checked("its store cannot be copied", backup, timeout_s=_COPY_S)
-            target.write_bytes(self._ssh.get(copy))
-        finally:
-            self._as_root(f"rm -rf {shlex.quote(stage)}")
+        fetch_store(self._ssh, STORE, target)
 
     def erase_store(self) -> None:
         """Begin a new ledger: stop the server, delete its store, and start it again if it ran."""
@@ -179,22 +167,13 @@ class RealServer:
     def _checked(self, what: str, script: str, *arguments: str, timeout_s: float = 60.0) -> None:
         finished = self._as_root(script, *arguments, timeout_s=timeout_s)
         if finished.status:
-            raise self._error(f"{what} ({_last(finished)})", f"look at `journalctl -u {UNIT}` there")
+            raise self._error(f"{what} ({finished.last_words})", f"look at `journalctl -u {UNIT}` there")
 
     def _as_root(self, script: str, *arguments: str, timeout_s: float = 60.0) -> "Finished":
-        words = " ".join(shlex.quote(argument) for argument in arguments)
-        prefix = 'if [ "$(id -u)" = 0 ]; then be=; else be="sudo -n"; fi; $be '
-        return self._ssh.run(
-            f"{prefix}sh -c {shlex.quote(script)} server {words}", timeout_s=timeout_s, check=False
-        )
+        return self._ssh.run_as_root(script, *arguments, timeout_s=timeout_s)
 
     def _told_to_root(self, command: str) -> str:
-        return self._as_root(command, timeout_s=_COPY_S).output
+        return self._as_root(command, timeout_s=COPY_S).output
 
     def _error(self, what: str, mend: str) -> InfrastructureError:
         return InfrastructureError(self.name, what, mend)
-
-
-def _last(finished: "Finished") -> str:
-    said = (finished.errors or finished.output).strip().splitlines()
-    return said[-1] if said else f"status {finished.status}"

@@ -20,6 +20,7 @@ def test_crashes_lose_nothing(campaign: Campaign) -> None:
     outcome, evidence = campaign.disturbed_trial("crashes", plan)
     attach_trial(campaign, outcome)
     attach_faults(evidence)
+    assert all(found.recovered_ns is not None for found in evidence), str(evidence[-1])
     assert len(evidence) == len(plan)
     assert all(found.fired for found in evidence), [str(found) for found in evidence if not found.fired]
     assert all(found.clean for found in evidence), [str(found) for found in evidence if not found.clean]

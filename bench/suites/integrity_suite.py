@@ -5,26 +5,31 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import allure
 import pytest
 
+from bench.assembly import LEAD_IN_NS
 from bench.campaign import BASELINE, Campaign
 from bench.capacity.figures import broken, figures_of
 from bench.suites.evidence import attach_plots, attach_trial
 from bench.trial import TrialOutcome
+from bench.world.simulation import NS_PER_S
 from bench.world.streams import Stream
 
 pytestmark = allure.suite("integrity")
 
 _REFUSED_AS = {
     "altered": {"bad_tag"},
-    "truncated": {"truncated", "other_kind", "overlong"},
+    "truncated": {"truncated", "bad_tag"},
     "stranger": {"unknown_meter"},
     "forged_ack": {"other_kind"},
 }
-"""Why a gateway refuses an attack."""
+"""Why a gateway refuses an attack. What is cut can be as long as a frame of fewer registers."""
+_FETCH_NS = NS_PER_S // 2
+"""What a gateway takes to fetch a packet from its chip, at most; until then another may take its place."""
 _FLIPS = 24
 
 
@@ -102,20 +107,41 @@ def test_changed_bytes_are_found(campaign: Campaign, baseline: TrialOutcome, tmp
         assert "Traceback" not in finished.stderr
 
 
-def heard_attacks(outcome: TrialOutcome) -> Counter[str]:
-    """By kind, the attacks that reached a gateway's chip whole: nobody has to refuse the others."""
+def heard_attacks(outcome: TrialOutcome, alone_ns: int = 0) -> Counter[str]:
+    """By kind, the attacks that reached a gateway's chip whole: nobody has to refuse the others.
+
+    Counted are those of the judged window after which the chip neither received nor sent for `alone_ns`.
+    """
+    until_ns = outcome.zero_ns + LEAD_IN_NS + outcome.plan.window_ns
     attacks: dict[tuple[str, int], str] = {}
     begun: Counter[str] = Counter()
-    heard: Counter[str] = Counter()
+    chips: dict[str, list[tuple[int, str]]] = {name: [] for name in outcome.pis}
     with outcome.trace_path.open(encoding="ascii") as lines:
-        for _, source, kind, fields in map(json.loads, lines):
+        for t_ns, source, kind, fields in map(json.loads, lines):
             if kind == "attack":
                 attacks[source, begun[source]] = fields["attack"]
                 begun[source] += 1
-            elif kind == "reception" and source in outcome.pis and fields["outcome"] == "delivered":
-                heard[attacks.get((fields["sender"], fields["number"]), "")] += 1
-    del heard[""]
-    return heard
+            elif source in chips and kind == "transmission":
+                chips[source].append((t_ns, ""))
+            elif source in chips and kind == "reception" and fields["outcome"] == "delivered":
+                chips[source].append((t_ns, attacks.get((fields["sender"], fields["number"]), "")))
+    return Counter(
+        attack
+        for events in chips.values()
+        for (t_ns, attack), (next_ns, _) in pairwise([*events, (until_ns + alone_ns, "")])
+        if attack and t_ns <= until_ns and next_ns - t_ns >= alone_ns
+    )
+
+
+def unrefused(heard: Counter[str], refused: Counter[str]) -> list[tuple[str, ...]]:
+    """Kinds of attacks of which more were heard than was refused for all their reasons together."""
+    return [
+        attacks
+        for count in range(1, len(_REFUSED_AS) + 1)
+        for attacks in combinations(_REFUSED_AS, count)
+        if sum(heard[attack] for attack in attacks)
+        > sum(refused[reason] for reason in set().union(*(_REFUSED_AS[attack] for attack in attacks)))
+    ]
 
 
 @allure.title("An intruder's frames are refused and counted, and nothing valid is lost")
@@ -128,9 +154,13 @@ def test_intruder_is_refused(campaign: Campaign) -> None:
     assert outcome.attacks.keys() >= {*_REFUSED_AS, "replay"}
     heard = heard_attacks(outcome)
     assert heard.keys() >= {*_REFUSED_AS, "replay"}, heard
-    refused = {reason for pi in outcome.pis.values() for reason in pi.rejected}
+    refused: Counter[str] = Counter()
+    for pi in outcome.pis.values():
+        refused.update(pi.rejected)
     for attack, reasons in _REFUSED_AS.items():
-        assert refused & reasons, (attack, refused)
+        assert refused.keys() & reasons, (attack, refused)
+    fetched = heard_attacks(outcome, _FETCH_NS)
+    assert not unrefused(fetched, refused), (fetched, refused)
     assert sum(pi.repeats for pi in outcome.pis.values()) > 0
     assert (outcome.verdict.altered, outcome.verdict.unaccounted, outcome.verdict.foreign) == (0, 0, 0)
     assert outcome.verdict.delivered >= 0.99

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.pi.deployed.release import Release
-    from bench.pi.ssh import Finished, SshSeat
+    from bench.pi.ssh import SshSeat
 
 UNIT: Final = "dag-gateway.service"
 SLICE: Final = "dagledger.slice"
@@ -40,6 +40,9 @@ STORE: Final = f"/{installer.STORE}/gateway.db"
 CONFIGURATION_FILE: Final = f"{SETTINGS}/gateway.toml"
 REGISTRY_FILE: Final = f"{SETTINGS}/registry.json"
 SIGNING_KEY_FILE: Final = f"{SETTINGS}/signing.key"
+
+MEMORY_BYTES: Final = 256 * 1024 * 1024
+"""What a gateway may have of its Pi's memory, unless its settings say otherwise."""
 
 PATIENCE_S: Final = 300.0
 """For unpacking on a slow card or an emulated machine."""
@@ -111,7 +114,7 @@ class GatewaySettings:
     signing_key: bytes = field(repr=False)
     """The seed of the Ed25519 key, 32 bytes."""
     devices: tuple[str, ...] = ()
-    memory_bytes: int = 256 * 1024 * 1024
+    memory_bytes: int = MEMORY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,9 @@ def _stage(seat: SshSeat) -> str:
     made = seat.run("umask 077; mktemp -d /dev/shm/deploy.XXXXXXXXXX 2>/dev/null || mktemp -d", check=False)
     if made.status:
         raise InfrastructureError(
-            seat.target.name, f"no temporary folder can be made ({_last(made)})", "free some space in /tmp"
+            seat.target.name,
+            f"no temporary folder can be made ({made.last_words})",
+            "free some space in /tmp",
         )
     return made.output.strip()
 
@@ -210,7 +215,7 @@ def _probe(seat: SshSeat, stage: str, prefix: str) -> dict[str, Any]:
     if finished.status:
         raise InfrastructureError(
             seat.target.name,
-            f"python3 cannot tell what the machine is ({_last(finished)})",
+            f"python3 cannot tell what the machine is ({finished.last_words})",
             "install Python: apt-get install python3",
         )
     machine: dict[str, Any] = json.loads(finished.output)
@@ -246,7 +251,7 @@ def _check_sudo(seat: SshSeat, machine: dict[str, Any]) -> None:
     if tried.status:
         raise InfrastructureError(
             seat.target.name,
-            f"the login may not use sudo without a password ({_last(tried)})",
+            f"the login may not use sudo without a password ({tried.last_words})",
             "install sudo and permit it: echo 'USER ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/bench",
         )
 
@@ -306,13 +311,8 @@ def _answer(seat: SshSeat, command: str) -> dict[str, Any]:
     except ValueError:
         raise InfrastructureError(
             seat.target.name,
-            f"the deployment broke off with exit status {finished.status} ({_last(finished)})",
+            f"the deployment broke off with exit status {finished.status} ({finished.last_words})",
             "deploy again; what was there before still runs",
             retry_helps=True,
         ) from None
     return answer
-
-
-def _last(finished: Finished) -> str:
-    said = (finished.errors or finished.output).strip().splitlines()
-    return said[-1] if said else "without a word"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.pi.deployed.deployment import CURRENT, SLICE, STORE, UNIT, USER
+from bench.pi.deployed.store_copy import COPY_S, fetch_store
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
@@ -22,17 +23,7 @@ MOST_LINES: Final = 20_000
 PAGE_LINES: Final = 8_000
 """Of the log at once when all of it is read: an answer over SSH has 16 MB at most."""
 READY_S: Final = 90.0
-COPY_S: Final = 300.0
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
-
-_BACKUP: Final = """
-import os, pwd, sqlite3, sys
-source = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True)
-target = sqlite3.connect(sys.argv[2])
-source.backup(target)
-target.close()
-os.chown(sys.argv[2], int(sys.argv[3]), -1)
-"""
 
 # Every figure in one round over SSH; what a kernel or system does not tell stays empty.
 _LOOK: Final = """
@@ -101,7 +92,6 @@ class GatewayService:
 
     def __init__(self, seat: SshSeat) -> None:
         self._seat = seat
-        self._login_id = int(seat.run("id -u").output)
 
     # Control
 
@@ -159,7 +149,7 @@ class GatewayService:
         """Look at the service and its machine."""
         folder = STORE.rpartition("/")[0]
         command = _LOOK.format(unit=UNIT, slice=SLICE, folder=folder, boot_id=_BOOT_ID)
-        return figures_from(self._root(f"sh -c {shlex.quote(command)}").output)
+        return figures_from(self._root(command).output)
 
     def log(self, after: str | None = None, limit: int = MOST_LINES) -> Log:
         """Return the log after a cursor, or its end: at most `limit` lines, the latest of them."""
@@ -175,7 +165,7 @@ class GatewayService:
             yield from page.lines
 
     def _told_to_root(self, command: str) -> str:
-        return self._root(f"sh -c {shlex.quote(command)}", timeout_s=COPY_S).output
+        return self._root(command, timeout_s=COPY_S).output
 
     # Store
 
@@ -186,44 +176,32 @@ class GatewayService:
         try:
             audit: Mapping[str, Any] = json.loads(finished.output)
         except ValueError:
-            said = (finished.errors or finished.output).strip().splitlines()
             raise InfrastructureError(
                 self._seat.target.name,
-                f"`ledger verify` ended with {finished.status} ({said[-1] if said else 'without a word'})",
+                f"`ledger verify` ended with {finished.status} ({finished.last_words})",
                 f"look whether {STORE} is there and the release whole: deploy again",
             ) from None
         return audit
 
     def fetch_store(self, target: Path) -> None:
         """Copy the store as it is at one moment, also while the gateway writes to it."""
-        stage = self._seat.run("umask 077; mktemp -d /var/tmp/fetch.XXXXXXXXXX").output.strip()
-        copy = f"{stage}/gateway.db"
-        try:
-            self._root(
-                f"python3 -I -c {shlex.quote(_BACKUP)} {STORE} {shlex.quote(copy)} {self._login_id}",
-                timeout_s=COPY_S,
-            )
-            target.write_bytes(self._seat.get(copy))
-        finally:
-            self._seat.run(f"rm -rf {shlex.quote(stage)}", check=False)
+        fetch_store(self._seat, STORE, target)
 
     def erase_store(self) -> None:
         """Begin a new ledger: stop the gateway, delete its store, and start it again if it ran."""
         files = f"{STORE} {STORE}-wal {STORE}-shm"
         command = f"systemctl is-active {UNIT}; systemctl stop {UNIT} && rm -f {files}"
-        before = self._root(f"sh -c {shlex.quote(command)}", timeout_s=READY_S).output.strip()
+        before = self._root(command, timeout_s=READY_S).output.strip()
         if before == "active":
             self.start()
 
     def _root(self, command: str, timeout_s: float = 60.0, check: bool = True) -> Finished:
-        prefix = "" if self._login_id == 0 else "sudo -n "
-        finished = self._seat.run(prefix + command, timeout_s=timeout_s, check=False)
+        finished = self._seat.run_as_root(command, timeout_s=timeout_s)
         if check and finished.status:
-            said = (finished.errors or finished.output).strip().splitlines()
             raise InfrastructureError(
                 self._seat.target.name,
                 f"`{command.split(maxsplit=1)[0]}` as root ended with {finished.status}"
-                f" ({said[-1] if said else 'without a word'})",
+                f" ({finished.last_words})",
                 "look whether the login may use sudo without a password, and whether systemd runs",
             )
         return finished

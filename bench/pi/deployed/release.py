@@ -94,11 +94,15 @@ def build_release(cache: Path, python_version: str = "3.11", platform: str = "aa
     """Build the release of this checkout for a Pi with that Python, or find it in the cache.
 
     The wheels are fetched once for each set of requirements and lie in the cache from then on; later
-    releases need no network. Raises InfrastructureError when they cannot be fetched or the cache cannot be
-    written, ValueError for an unknown platform.
+    releases need no network. Raises InfrastructureError when they cannot be fetched, do not exist for the
+    platform, or the cache cannot be written.
     """
     if platform not in PLATFORMS:
-        raise ValueError(f"platform {platform!r}: there are wheels for {' and '.join(PLATFORMS)}")
+        raise InfrastructureError(
+            SEAT,
+            f"there are no wheels for the platform {platform!r}",
+            f"take a host with a 64-bit system: {' or '.join(PLATFORMS)}",
+        )
     try:
         return _built(cache, python_version, platform)
     except OSError as error:

@@ -203,5 +203,5 @@ def test_what_is_deployed_needs_nothing_that_is_not() -> None:
 
 
 def test_a_platform_without_wheels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="platform 'armv7l'"):
+    with pytest.raises(InfrastructureError, match="platform 'armv7l'; take a host with a 64-bit system"):
         build_release(tmp_path, HERE, "armv7l")

@@ -6,14 +6,19 @@ import json
 import socket
 from typing import TYPE_CHECKING, Any
 
+from bench.rig.infrastructure import InfrastructureError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST_ANSWER = 4 << 20
 
 
-class MonitorError(RuntimeError):
+class MonitorError(InfrastructureError):
     """QEMU does not answer, or refuses a command."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__("QEMU", what, "start the machine again", retry_helps=True)
 
 
 class Monitor:
@@ -29,7 +34,7 @@ class Monitor:
             self.command("qmp_capabilities")
         except OSError as error:
             self._socket.close()
-            raise MonitorError(f"QEMU's monitor does not answer: {error}") from error
+            raise MonitorError(f"its monitor does not answer: {error}") from error
 
     def command(self, name: str, **arguments: object) -> Any:
         """Carry out one command and return what QEMU answers; events in between are passed over."""
@@ -41,11 +46,9 @@ class Monitor:
                 if "return" in message:
                     return message["return"]
                 if "error" in message:
-                    raise MonitorError(
-                        f"QEMU refuses {name}: {message['error'].get('desc', message['error'])}"
-                    )
+                    raise MonitorError(f"it refuses {name}: {message['error'].get('desc', message['error'])}")
         except OSError as error:
-            raise MonitorError(f"QEMU's monitor broke off at {name}: {error}") from error
+            raise MonitorError(f"its monitor broke off at {name}: {error}") from error
 
     def line(self, command: str) -> str:
         """Carry out a command of the monitor for people."""
@@ -60,10 +63,10 @@ class Monitor:
         while b"\n" not in self._received:
             part = self._socket.recv(65536)
             if not part:
-                raise MonitorError("QEMU has ended")
+                raise MonitorError("it has ended")
             self._received += part
             if len(self._received) > _LONGEST_ANSWER:
-                raise MonitorError("QEMU's monitor answers without end")
+                raise MonitorError("its monitor answers without end")
         line, _, self._received = self._received.partition(b"\n")
         message: dict[str, Any] = json.loads(line)
         return message

@@ -73,6 +73,7 @@ class PathAccount:
     """
 
     received: int
+    received_octets: int
     passed: int
     lost: int
     cut: int
@@ -80,7 +81,6 @@ class PathAccount:
     under_way: int
     undelivered: int
     strangers: int
-    passed_octets: int
     delayed_ns: int
     """Sum over what passed: from reception to delivery as decided."""
     latest_ns: int
@@ -304,8 +304,8 @@ class _Direction:
         self._waiting_octets = 0
         self._fates: Counter[Fate] = Counter()
         self._received = 0
+        self._received_octets = 0
         self._undelivered = 0
-        self._passed_octets = 0
         self._delayed_ns = 0
         self._latest_ns = 0
         self._outage_hits = [0] * len(plan.uplink.outages)
@@ -313,6 +313,7 @@ class _Direction:
     def take(self, datagram: bytes, deliver: Callable[[bytes], None]) -> None:
         """Decide on a datagram that has just arrived, and do it."""
         self._received += 1
+        self._received_octets += len(datagram)
         verdict = self._path.judge(len(datagram), self._relay.now_ns(), self._waiting_octets)
         if verdict.fate is Fate.PASSED and self._relay.is_cut:
             self._relay.count_cut()
@@ -328,12 +329,10 @@ class _Direction:
             self._waiting_octets -= verdict.octets
             self._latest_ns = max(self._latest_ns, self._relay.now_ns() - verdict.arrival_ns)
             self._delayed_ns += verdict.arrival_ns - verdict.sent_ns
-            self._passed_octets += verdict.octets
             self._settle(verdict)
             deliver(datagram)
 
         if verdict.arrival_ns <= verdict.sent_ns:
-            self._passed_octets += verdict.octets
             self._settle(verdict)
             deliver(datagram)
             return
@@ -357,6 +356,7 @@ class _Direction:
         """What came of all datagrams."""
         return PathAccount(
             received=self._received,
+            received_octets=self._received_octets,
             passed=self._fates[Fate.PASSED],
             lost=self._fates[Fate.LOST],
             cut=self._fates[Fate.CUT],
@@ -364,7 +364,6 @@ class _Direction:
             under_way=len(self._under_way),
             undelivered=self._undelivered,
             strangers=self.strangers,
-            passed_octets=self._passed_octets,
             delayed_ns=self._delayed_ns,
             latest_ns=self._latest_ns,
             outage_hits=tuple(self._outage_hits),

@@ -110,7 +110,7 @@ def test_datagrams_pass_both_ways_in_order(stack: ExitStack) -> None:
         assert between.initiator.recv(2048) == datagram
     account = between.relay.account()
     assert account.up.passed == account.down.passed == account.up.received == 201
-    assert account.up.passed_octets == 148 + sum(map(len, sent))
+    assert account.up.received_octets == 148 + sum(map(len, sent))
     assert account.refused_by_system == account.roamings == 0
 
 

@@ -103,12 +103,7 @@ class RemoteTunnel:
         return wait_for_handshake(self, peer, deadline_s, newer_than_s, _POLL_S)
 
     def _as_root(self, script: str, *arguments: str) -> "Finished":
-        words = " ".join(shlex.quote(argument) for argument in arguments)
-        prefix = 'if [ "$(id -u)" = 0 ]; then be=; else be="sudo -n"; fi; $be '
-        command = f"{prefix}sh -c {shlex.quote(script)} vpn {words}"
-        return self._ssh.run(command, timeout_s=_PATIENCE_S, check=False)
+        return self._ssh.run_as_root(script, *arguments, timeout_s=_PATIENCE_S)
 
     def _error(self, finished: "Finished", mend: str, *, retry_helps: bool = False) -> InfrastructureError:
-        said = (finished.errors or finished.output).strip().splitlines()
-        what = said[-1] if said else f"ended with status {finished.status}"
-        return InfrastructureError(self.seat, what, mend, retry_helps=retry_helps)
+        return InfrastructureError(self.seat, finished.last_words, mend, retry_helps=retry_helps)
