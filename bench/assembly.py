@@ -127,16 +127,26 @@ class PiFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class BranchHarvest:
-    """What one branch found in a trial."""
+class CellHarvest:
+    """What the far side of a branch's air found in a trial."""
 
     branch: str
     pi_name: str
-    pi: PiFigures
     unos: dict[str, UnoFigures]
     meters: tuple[MeterTruth, ...]
     attacks: dict[str, int]
     notes: tuple[str, ...]
+
+    def with_pi(self, pi: PiFigures) -> "BranchHarvest":
+        """The whole branch."""
+        return BranchHarvest(self.branch, self.pi_name, self.unos, self.meters, self.attacks, self.notes, pi)
+
+
+@dataclass(frozen=True, slots=True)
+class BranchHarvest(CellHarvest):
+    """What one branch found in a trial."""
+
+    pi: PiFigures
 
 
 MakeUno = Callable[[str, Provisioning, Sx1278, UnoClock, int], VirtualUno]
@@ -186,13 +196,12 @@ class RadioCell:
         self._trace.record(now_ns, branch.name, "data", sha256=stimuli.data_sha256)
         self.notes += stimuli.notes
 
-    def harvest(self, pi: PiFigures) -> BranchHarvest:
+    def harvest(self) -> CellHarvest:
         """What the branch found, beside what its Pi did."""
         attacks = {} if self._intruder is None else self._intruder.attacks
-        return BranchHarvest(
+        return CellHarvest(
             branch=self._branch.name,
             pi_name=pi_name(self._branch),
-            pi=pi,
             unos={uno.name: uno.figures() for uno in self.unos},
             meters=tuple(self.meters),
             attacks={attack.value: count for attack, count in attacks.items()},
@@ -250,7 +259,7 @@ class BranchPart:
     def harvest(self) -> BranchHarvest:
         """What the branch found."""
         runner = self._pi.runner
-        return self._cell.harvest(
+        return self._cell.harvest().with_pi(
             PiFigures(
                 busy_ns=runner.machine.busy_ns,
                 longest_queue=runner.machine.longest_queue,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.block import BlockError
 from ledger.service import config, identity
 from ledger.store import StoreError
 from ledger.store.sqlite import SqliteStore
@@ -231,6 +232,12 @@ def _block_details(store: SqliteStore, prefix: str) -> dict[str, Any]:
         raise typer.BadParameter(f"{what} a hash that starts with {prefix}", param_hint="--block")
     block = store.block(matches[0])
     assert block is not None, "it was just listed"
+    try:
+        block.check_batch()
+    except BlockError as error:
+        raise StoreError(
+            f"{store.path}: block {block.hash.hex()} is damaged: {error}; run `ledger verify`"
+        ) from None
     return _block_document(block)
 
 

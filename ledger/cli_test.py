@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,6 +77,39 @@ def test_verify_names_the_damaged_block(database: Path) -> None:
     document = as_json("verify", str(database))
     assert not document["clean"]
     assert {finding["block"] for finding in document["findings"]} == {block["hash"]}
+
+
+def test_verify_tells_of_a_seq_that_is_no_number(database: Path) -> None:
+    (head,) = as_json("inspect", str(database))["heads"]
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        # As a flipped bit in the head of a row does it, under the eyes of a strict table.
+        strict = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'block'").fetchone()[0]
+        lax = strict.replace("STRICT", "").replace("seq INTEGER", "seq BLOB")
+        for sql, change in ((lax, "UPDATE block SET seq = x'0102' WHERE seq = 2"), (strict, "SELECT 1")):
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'block'", (sql,))
+            connection.execute("PRAGMA writable_schema = RESET")
+            connection.execute(change)
+    document = as_json("verify", str(database))
+    named = [finding for finding in document["findings"] if finding["block"] == head]
+    assert [(finding["what"], finding["seq"]) for finding in named] == [("its bytes say seq 2", None)]
+
+
+def test_inspect_names_the_block_that_is_damaged(database: Path) -> None:
+    head = as_json("inspect", str(database))["heads"][0]
+    whole = as_json("inspect", str(database), "--block", head)["readings"][-1]
+    content = database.read_bytes()
+    plaintext = bytes.fromhex(whole["plaintext"])
+    place = content.index(plaintext + b"\x58\x20" + bytes.fromhex(whole["frame_hash"]))
+    # A reading that is none any more, and one that only says something else.
+    for damaged in (place + len(plaintext), place):
+        changed = bytearray(content)
+        changed[damaged] ^= 0x10
+        database.write_bytes(changed)
+        code, output = run("inspect", str(database), "--block", head)
+        assert code == 1
+        assert output.startswith(f"error: {database}: block {head} is damaged: the readings do not have the")
+        assert output.endswith("; run `ledger verify`\n")
 
 
 def test_inspect(database: Path) -> None:

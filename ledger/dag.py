@@ -1,8 +1,9 @@
 """Which blocks enter the DAG: the rules of validity, the blocks that wait for parents, and forks.
 
-A block enters when its issuer may write, signature and batch hold, and all its parents are there. Its age
-plays no part. A block that only lacks parents waits in a bounded buffer. When an issuer is found to have
-signed two blocks with one seq, the proof is kept, and the store voids what it wrote from there on.
+A block enters when its issuer may write, signature and batch hold, and all its parents are there, none of
+them from a newer registry epoch. Its age plays no part. A block that only lacks parents waits in a bounded
+buffer. When an issuer is found to have signed two blocks with one seq, the proof is kept, and the store voids
+what it wrote from there on.
 """
 
 from __future__ import annotations
@@ -118,6 +119,9 @@ class _Batch:
     def knows(self, block_hash: bytes) -> bool:
         return block_hash in self.blocks or self._store.has_block(block_hash)
 
+    def block(self, block_hash: bytes) -> Block | None:
+        return self.blocks.get(block_hash) or self._store.block(block_hash)
+
     def place(self, block_hash: bytes) -> tuple[bytes, int] | None:
         block = self.blocks.get(block_hash)
         return self._store.place(block_hash) if block is None else (block.issuer, block.seq)
@@ -125,6 +129,15 @@ class _Batch:
     def add(self, block: Block) -> None:
         self.blocks[block.hash] = block
         self._at.setdefault((block.issuer, block.seq), block.signed)
+
+    def branches(self, issuer: bytes) -> int:
+        """Return how many branches an issuer's chain has."""
+        tips = {tip.hash for tip in self._store.tips().get(issuer, ())}
+        for block in self.blocks.values():
+            if block.issuer == issuer:
+                tips.discard(block.header.prev)
+                tips.add(block.hash)
+        return len(tips)
 
     def rival(self, signed: SignedHeader) -> SignedHeader | None:
         """Return another header at the same place of the same issuer's chain."""
@@ -255,7 +268,22 @@ class Dag:
             place = batch.place(head)
             if place is not None and place[0] == block.issuer:
                 return Rejected("own_head", f"{self._name(block.signed)}: a head is its issuer's own block")
-        return None
+        return self._epoch_refusal(block, batch)
+
+    def _epoch_refusal(self, block: Block, batch: _Batch) -> Rejected | None:
+        epoch = block.header.registry_epoch
+        if epoch == self.registry.epoch:
+            # Nothing newer has entered: there is no need to read the parents.
+            return None
+        parents = filter(None, map(batch.block, block.header.parents))
+        newest = max((parent.header.registry_epoch for parent in parents), default=epoch)
+        if newest <= epoch:
+            return None
+        return Rejected(
+            "backdated",
+            f"{self._name(block.signed)}: sealed under registry epoch {epoch}, but builds on a block of epoch"
+            f" {newest}",
+        )
 
     def _fork_refusal(self, block: Block, batch: _Batch, admission: Admission) -> Rejected | None:
         rival = batch.rival(block.signed)
@@ -263,7 +291,7 @@ class Dag:
             return None
         if batch.freeze(FraudProof.of(block.signed, rival)):
             admission.frozen.append(IssuerFrozen(block.issuer, block.seq))
-        branches = len(self._store.tips().get(block.issuer, ()))
+        branches = batch.branches(block.issuer)
         if branches >= MAX_BRANCHES and not self._waiting.awaited(block.hash):
             return Rejected("too_many_branches", f"{self._name(block.signed)}: {branches} branches are kept")
         return None

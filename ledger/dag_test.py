@@ -3,12 +3,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from ledger.block import MAX_HEADS, NO_PREVIOUS, Block, Reading, frame_hash, seal
-from ledger.dag import MAX_WAITING_BLOCKS, Admission, Dag
+from ledger.dag import MAX_BRANCHES, MAX_WAITING_BLOCKS, Admission, Dag
 from ledger.registry import Issuer, Registry
 from ledger.spending import Spending
 from ledger.store.sqlite import MEMORY, SqliteStore
@@ -52,9 +53,9 @@ def block_of(
 
 
 class Replica:
-    def __init__(self) -> None:
+    def __init__(self, registry: Registry = REGISTRY) -> None:
         self.store = SqliteStore(MEMORY, durability="off")
-        self.dag = Dag(REGISTRY, self.store, Spending())
+        self.dag = Dag(registry, self.store, Spending())
 
     def admit(self, *blocks: Block) -> Admission:
         return self.dag.admit([block.raw for block in blocks])
@@ -185,6 +186,75 @@ def test_what_is_refused_and_that_nothing_of_it_is_stored() -> None:
     replica.admit(second)
     assert refusals(replica.admit(block_of(KEYS[0], second, heads=[first.hash]))) == ["own_head"]
     assert len(list(replica.store.blocks())) == 3
+
+
+def test_a_revoked_issuer_cannot_build_on_what_is_newer_than_its_revocation() -> None:
+    issuers = {PUBLIC[0]: Issuer("revoked", until_epoch=3), PUBLIC[1]: Issuer("member")}
+    replica = Replica(Registry(NETWORK, 5, issuers))
+    first = block_of(KEYS[0], registry_epoch=2)
+    newer = block_of(KEYS[1], heads=[first.hash], registry_epoch=5)
+    replica.admit(first, newer)
+    (rejected,) = replica.admit(block_of(KEYS[0], first, heads=[newer.hash], registry_epoch=2)).rejected
+    assert rejected.reason == "backdated"
+    assert rejected.detail.endswith("sealed under registry epoch 2, but builds on a block of epoch 5")
+    # Nothing tells these from blocks that were long under way.
+    assert len(replica.admit(block_of(KEYS[0], first, registry_epoch=2)).stored) == 1
+
+
+@st.composite
+def chains_under_several_epochs(draw: st.DrawFn) -> list[Block]:
+    blocks: list[Block] = []
+    last: dict[int, Block] = {}
+    for _ in range(draw(st.integers(1, 12))):
+        who = draw(st.integers(0, 2))
+        foreign = [block.hash for block in blocks if block.issuer != PUBLIC[who]]
+        heads = draw(st.lists(st.sampled_from(foreign), unique=True, max_size=3)) if foreign else []
+        last[who] = block_of(KEYS[who], last.get(who), heads, registry_epoch=draw(st.integers(0, 2)))
+        blocks.append(last[who])
+    return blocks
+
+
+@given(blocks=chains_under_several_epochs(), data=st.data())
+@settings(deadline=None)
+def test_epochs_never_fall_from_parent_to_child_however_blocks_arrive(
+    blocks: list[Block], data: st.DataObject
+) -> None:
+    epochs: dict[bytes, int] = {}
+    for block in blocks:
+        parents, epoch = block.header.parents, block.header.registry_epoch
+        if all(epochs.get(parent, epoch + 1) <= epoch for parent in parents):
+            epochs[block.hash] = epoch
+    replica = Replica(Registry(NETWORK, 2, REGISTRY.issuers))
+    deliveries = data.draw(st.permutations(blocks))
+    batch_size = data.draw(st.integers(1, len(blocks)))
+    for start in range(0, len(deliveries), batch_size):
+        assert set(refusals(replica.admit(*deliveries[start : start + batch_size]))) <= {"backdated"}
+    assert {block.hash for block in replica.store.blocks()} == epochs.keys()
+    replica.store.close()
+
+
+@pytest.mark.parametrize("batch_size", [1, 50, 200])
+def test_branches_are_bounded_however_many_come_at_once(batch_size: int) -> None:
+    replica = Replica()
+    roots = [block_of(KEYS[0], sealed_ns=number) for number in range(200)]
+    reasons = []
+    for start in range(0, len(roots), batch_size):
+        reasons += refusals(replica.admit(*roots[start : start + batch_size]))
+    assert reasons == ["too_many_branches"] * (len(roots) - MAX_BRANCHES)
+    assert {block.hash for block in replica.store.blocks()} == {block.hash for block in roots[:MAX_BRANCHES]}
+    # Another issuer's branches are its own.
+    assert not replica.admit(block_of(KEYS[1], sealed_ns=1), block_of(KEYS[1], sealed_ns=2)).rejected
+
+
+def test_a_branch_that_grows_is_one_branch() -> None:
+    replica = Replica()
+    left, right = ([block_of(KEYS[0], sealed_ns=number)] for number in (1, 2))
+    for chain in (left, right):
+        while len(chain) < 2 * MAX_BRANCHES:
+            chain.append(block_of(KEYS[0], chain[-1], sealed_ns=chain[0].header.sealed_ns))
+    half = MAX_BRANCHES
+    for batch in (left[:half] + right[:half], right[half:] + left[half:]):
+        assert len(replica.admit(*batch).stored) == len(batch)
 
 
 def test_blocks_wait_for_parents_within_bounds() -> None:

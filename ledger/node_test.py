@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from nacl.signing import SigningKey
 
 from ledger.block import MAX_BATCH, MAX_PLAINTEXT_BYTES, NO_PREVIOUS, Reading, frame_hash, seal
+from ledger.dag import MAX_BRANCHES
 from ledger.effects import BlockStored, IssuerFrozen, Operation, Rejected, SendToPeer, Spent, WakeAt
 from ledger.encoding import Value, decode, encode
 from ledger.fleet import KEYS, NETWORK, PUBLIC, REGISTRY, SECOND_NS, Fleet, reading
@@ -156,6 +157,35 @@ def test_a_proof_alone_freezes_a_node_that_lacks_the_blocks(folder: Path) -> Non
     effects = fleet.nodes["server"].handle(FromPeer("someone", message), fleet.now_ns)
     assert IssuerFrozen(PUBLIC["north"], 0) in effects
     assert fleet.stores["server"].frozen() == {PUBLIC["north"]: 0}
+    fleet.close()
+
+
+def test_nodes_that_keep_different_branches_come_to_rest(folder: Path) -> None:
+    fleet = Fleet(folder, ["east", "server"])
+    for number, name in enumerate(fleet.nodes):
+        branches: list[Value] = [
+            seal(
+                KEYS["north"],
+                NETWORK,
+                seq=0,
+                prev=NO_PREVIOUS,
+                heads=(),
+                leaves=(),
+                frontier_root=bytes(32),
+                sealed_ns=number * MAX_BRANCHES + branch,
+                registry_epoch=1,
+            ).raw
+            for branch in range(MAX_BRANCHES)
+        ]
+        message = encode([1, int(Kind.BLOCKS), branches])
+        fleet.nodes[name].handle(FromPeer("north", message), fleet.now_ns)
+        fleet.write(name, reading(number, 0))
+    fleet.join("east", "server")
+    assert fleet.deliver(100) == 0
+    fleet.run(2 * OFFER_PERIOD_NS // SECOND_NS)
+    for name in fleet.nodes:
+        assert keys_of(fleet, name) == [(0, 1, 0), (1, 1, 0)]
+        assert len(fleet.stores[name].tips()[PUBLIC["north"]]) == MAX_BRANCHES
     fleet.close()
 
 

@@ -45,7 +45,11 @@ class Issuer:
 
 @dataclass(frozen=True)
 class Registry:
-    """One version of the membership of one network."""
+    """One version of the membership of one network.
+
+    A revoked key can still back-date blocks to an epoch under which it was allowed to write, as long as they
+    build on nothing newer.
+    """
 
     network: bytes
     epoch: int

@@ -250,7 +250,7 @@ class Sync:
             return []
         places = {block_hash: self._store.place(block_hash) for block_hash in hashes}
         peer.located[issuer] = tuple(h for h, place in places.items() if place and place[0] == issuer)
-        return self._push(peer, now_ns, asked_for=issuer)
+        return self._push(peer, now_ns)
 
     def _known(self, issuers: Iterable[bytes]) -> set[bytes]:
         """Return those that the registry or the store has: of others nothing is kept."""
@@ -330,7 +330,7 @@ class Sync:
             hashes += self._store.blocks_at(issuer, seq)[:1]
         return hashes
 
-    def _push(self, peer: _Peer, now_ns: int, asked_for: bytes | None = None) -> list[NodeEffect]:
+    def _push(self, peer: _Peer, now_ns: int) -> list[NodeEffect]:
         """Send the next blocks that the peer lacks, unless its answer to earlier ones is still to come."""
         if peer.answer_due_ns is not None and now_ns < peer.answer_due_ns:
             return []
@@ -343,7 +343,7 @@ class Sync:
         blocks = self._store.blocks_after(starts, BLOCKS_BYTES, skip)[:MAX_BLOCKS]
         if not blocks:
             return []
-        if blocks[0].hash == peer.last_first and asked_for is None:
+        if blocks[0].hash == peer.last_first:
             # It was sent before and not taken: wait for the next offer instead of going round and round.
             return []
         peer.last_first = blocks[0].hash

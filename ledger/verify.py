@@ -115,6 +115,7 @@ class _Auditor:
         self._audit = audit
         self._rebuilt = _empty()
         self._places: dict[bytes, tuple[bytes, int]] = {}
+        self._epochs: dict[bytes, int] = {}
         self._hashes: dict[int, bytes] = {}
 
     def run(self) -> None:
@@ -142,7 +143,8 @@ class _Auditor:
         if row is not None:
             key = row.hash if isinstance(row.hash, bytes) else b""
             issuer = row.issuer if isinstance(row.issuer, bytes) else None
-            self._audit.findings.append(Finding(what, key, issuer, row.seq))
+            seq = row.seq if isinstance(row.seq, int) else None
+            self._audit.findings.append(Finding(what, key, issuer, seq))
         elif block_hash is not None:
             self._audit.findings.append(Finding(what, block_hash, *self._places[block_hash]))
         else:
@@ -290,8 +292,13 @@ class _Auditor:
             self._wrong("its prev is not its issuer's block before", row)
         if any(self._places.get(head, (b"", 0))[0] == block.issuer for head in block.header.heads):
             self._wrong("one of its heads is its issuer's own block", row)
+        epoch = block.header.registry_epoch
+        newest = max((self._epochs.get(parent, 0) for parent in block.header.parents), default=0)
+        if newest > epoch:
+            self._wrong(f"sealed under registry epoch {epoch}, but builds on a block of epoch {newest}", row)
         self._audit.readings += len(block.leaves)
         self._places[block.hash] = (block.issuer, block.seq)
+        self._epochs[block.hash] = epoch
         self._hashes[row.id] = block.hash
         if sound and self._audit.clean:
             self._rebuilt.execute(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.block import NO_PREVIOUS, seal
 from ledger.fleet import KEYS, NETWORK, PUBLIC, REGISTRY, Fleet, reading
 from ledger.node import Node
 from ledger.registry import Issuer, Registry
@@ -18,7 +20,9 @@ from ledger.store.sqlite import SqliteStore
 from ledger.verify import _Auditor, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from ledger.block import Block
 
 
 @cache
@@ -163,6 +167,32 @@ def test_an_issuer_that_left_the_registry_and_a_foreign_signature(tmp_path: Path
     (finding,) = verify(tmp_path / "x.db").findings
     assert finding.block_hash == block
     assert "may not write" in finding.what
+
+
+def test_a_block_on_top_of_one_from_a_newer_registry_epoch(tmp_path: Path) -> None:
+    issuers = {PUBLIC["east"]: Issuer("east", until_epoch=3), PUBLIC["west"]: Issuer("west")}
+    newer = block_of("west", registry_epoch=5)
+    backdated = block_of("east", heads=[newer.hash], registry_epoch=2)
+    with closing(SqliteStore(tmp_path / "x.db", durability="off")) as store:
+        store.put_registry(Registry(NETWORK, 5, issuers))
+        store.put_blocks([newer, backdated])
+    (finding,) = verify(tmp_path / "x.db").findings
+    assert finding.block_hash == backdated.hash
+    assert finding.what == "sealed under registry epoch 2, but builds on a block of epoch 5"
+
+
+def block_of(name: str, *, heads: Sequence[bytes] = (), registry_epoch: int) -> Block:
+    return seal(
+        KEYS[name],
+        NETWORK,
+        seq=0,
+        prev=NO_PREVIOUS,
+        heads=heads,
+        leaves=(),
+        frontier_root=bytes(32),
+        sealed_ns=1,
+        registry_epoch=registry_epoch,
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\x00", bytes(100_000)])

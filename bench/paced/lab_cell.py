@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.assembly import BranchHarvest, PiFigures, pi_name, uno_name
+from bench.assembly import CellHarvest, pi_name, uno_name
 from bench.oracle import UnobservedMeterTruth
 from bench.rig.closable import Closable
 from bench.sensors.stimulus_port import BackgroundStimulus, SerialLine, StimulusPlayer, StimulusPort
@@ -101,7 +101,7 @@ class LabCell(Closable):
         with ThreadPoolExecutor(max(1, len(self._players))) as executor:
             list(executor.map(boot, [self._consoles[player.name] for player in self._players]))
 
-    def harvest(self, pi: PiFigures) -> BranchHarvest:
+    def harvest(self) -> CellHarvest:
         """End the stimuli, and give what they played as the truth of each board."""
         meters = []
         for player in self._players:
@@ -115,10 +115,9 @@ class LabCell(Closable):
             )
             interval_ns = self._branch.uno.interval_s * NS_PER_S
             meters.append(UnobservedMeterTruth(player.name, player.uno_id, interval_ns, channels))
-        return BranchHarvest(
+        return CellHarvest(
             branch=self._branch.name,
             pi_name=pi_name(self._branch),
-            pi=pi,
             unos={},
             meters=tuple(meters),
             attacks={},

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.assembly import LEAD_IN_NS, PiFigures, Stage, pi_name, radio_settings
+from bench.assembly import LEAD_IN_NS, Stage, pi_name, radio_settings
 from bench.keys import FreshKeys
 from bench.oracle import LedgerEntry, Oracle
 from bench.paced.lab_cell import LabCell, Leads
@@ -179,7 +179,7 @@ def test_boards_behind_ports_are_played_and_judged(
         cell.raise_curtain(stage)
         while world.now_ns < stage.until_ns:
             time.sleep(0.2)
-        harvest = cell.harvest(PiFigures(0, 0, 0, {}, 0, {}, 0))
+        harvest = cell.harvest()
         cell.close()
         world.call(pi.store.close)
         world.close()

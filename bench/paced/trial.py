@@ -42,11 +42,8 @@ MOST_LAG_NS = 500 * NS_PER_MS
 PATIENCE_NS = 60 * NS_PER_S
 """Beyond a plan's drain: an acknowledgement is slower in real time, and a collision costs a whole retry."""
 
-SEALING_NS = 3 * NS_PER_S
-"""What sealing a block that is due takes, at most."""
-
-SETTLING_NS = 10 * NS_PER_S
-"""From a sealed block to the server, over a way that loses datagrams, at most."""
+SETTLING_NS = 13 * NS_PER_S
+"""From a block that is due to the server, over a way that loses datagrams, at most."""
 
 _LOOK_S = 0.2
 
@@ -92,16 +89,18 @@ def play(
         if disturb is None:
             for gateway in gateways:
                 gateway.check()
+        found = [cell.harvest() for cell in cells.values()]
+        # What is acknowledged after its gateway's ledger was copied would pass for lost.
+        for name in names:
+            seats.unos[name].power_off()
         # An uplink may come back only now.
         _fetch_ledgers(seats, plan, stage, _end_ns(scene, plan) - world.now_ns)
         for gateway in gateways:
             gateway.gather(world)
         seats.server.check_life()
         harvests = [
-            cell.harvest(gateway.figures()) for gateway, cell in zip(gateways, cells.values(), strict=True)
+            harvest.with_pi(gateway.figures()) for harvest, gateway in zip(found, gateways, strict=True)
         ]
-        for name in names:
-            seats.unos[name].power_off()
         stage = replace(stage, until_ns=world.now_ns)
         accepted_ns = {
             block: unix_ns - world.began_unix_ns for block, unix_ns in seats.server.accepted_unix_ns().items()
@@ -174,22 +173,12 @@ def _play_out(
     disturber = _Disturber(scene, disturb)
     disturber.start()
     began_ns = scene.world.now_ns
-    # From the last acknowledgement to its block.
-    sealing_ns = _slowest_batch_ns(plan) + SEALING_NS
-    complete_ns: int | None = None
     try:
         while True:
-            now_ns = scene.world.now_ns
-            if (
-                complete_ns is None
-                and now_ns > scene.window_end_ns
-                and delivery.is_complete(scene.window_end_ns)
-            ):
-                complete_ns = now_ns
-            end_ns = _end_ns(scene, plan)
-            if complete_ns is not None:
-                end_ns = min(end_ns, complete_ns + sealing_ns)
+            now_ns, end_ns = scene.world.now_ns, _end_ns(scene, plan)
             if now_ns >= end_ns:
+                break
+            if now_ns > scene.window_end_ns and delivery.is_complete(scene.window_end_ns):
                 break
             progress(min(1.0, (now_ns - began_ns) / max(1, scene.window_end_ns + plan.drain_ns - began_ns)))
             scene.world.call(lambda: None)
@@ -215,9 +204,10 @@ def _end_ns(scene: Scene, plan: TrialPlan) -> int:
 
 
 def _fetch_ledgers(seats: Seats, plan: TrialPlan, stage: Stage, left_ns: int) -> None:
-    """Fetch all ledgers, again while their heads differ, as long as the last blocks may be on their way.
+    """Fetch all ledgers, again while they are not at rest, as long as the last blocks may be on their way.
 
-    That is what is left of the trial, or what the last blocks take on an uplink that is up.
+    At rest they are when nothing waits for its block, and all heads are the same. The last blocks have what
+    is left of the trial, or what they take on an uplink that is up.
     """
     end_ns = time.monotonic_ns() + max(left_ns, _slowest_batch_ns(plan) + SETTLING_NS)
     gateways = {stage.gateway_database(branch): seats.gateways[branch.name] for branch in plan.rig.branches}
@@ -226,16 +216,21 @@ def _fetch_ledgers(seats: Seats, plan: TrialPlan, stage: Stage, left_ns: int) ->
         for database, gateway in gateways.items():
             gateway.fetch_store(database)
         seats.server.fetch_store(stage.server_database)
-        if len(set(map(_heads, databases))) == 1 or time.monotonic_ns() > end_ns:
+        if _are_at_rest(databases) or time.monotonic_ns() > end_ns:
             return
         for file in (file for database in databases for file in database.parent.glob(f"{database.name}*")):
             file.unlink()
         time.sleep(_LOOK_S)
 
 
-def _heads(database: Path) -> tuple[bytes, ...]:
-    with closing(SqliteStore(database, read_only=True)) as store:
-        return tuple(store.heads())
+def _are_at_rest(databases: Iterable[Path]) -> bool:
+    heads: set[tuple[bytes, ...]] = set()
+    pending = 0
+    for database in databases:
+        with closing(SqliteStore(database, read_only=True)) as store:
+            heads.add(tuple(store.heads()))
+            pending += store.pending_count()
+    return len(heads) == 1 and pending == 0
 
 
 def _slowest_batch_ns(plan: TrialPlan) -> int:

@@ -32,7 +32,7 @@ from bench.world.trace import Trace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bench.assembly import BranchHarvest, PiFigures, Stage
+    from bench.assembly import CellHarvest, Stage
     from bench.rig.model import Branch
     from bench.uno.image import FirmwareImage
     from bench.uno.provisioning import Provisioning
@@ -167,7 +167,7 @@ class Cell(Protocol):
     def raise_curtain(self, stage: Stage) -> None:
         """Lay the data out and have the Unos start; `stage` says when."""
 
-    def harvest(self, pi: PiFigures) -> BranchHarvest:
+    def harvest(self) -> CellHarvest:
         """What the branch found, beside what its Pi did."""
 
     def close(self) -> None:
@@ -199,9 +199,9 @@ class EmulatedCell:
         """The boards start at their clocks' origins."""
         self._world.call(partial(self._cell.populate, stage, self._power_on))
 
-    def harvest(self, pi: PiFigures) -> BranchHarvest:
+    def harvest(self) -> CellHarvest:
         """What the cell found."""
-        return self._world.call(partial(self._cell.harvest, pi))
+        return self._world.call(self._cell.harvest)
 
     def close(self) -> None:
         """It holds nothing: the boards belong to their seats."""

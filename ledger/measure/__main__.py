@@ -18,6 +18,7 @@ from ledger.gateway.spidev import SpiDevice, WiringError
 from ledger.gateway.sx1278 import RadioError
 from ledger.measure.derivation import DerivationError
 from ledger.measure.session import DEFAULT_COMMITS, DEFAULT_ROUNDS, Plan, measure
+from ledger.measure.timing import CoreError
 from ledger.store import StoreError
 
 
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.spi is not None:
             port = SpiDevice(*options.spi)
         document = measure(Plan(options.folder, options.rounds, options.commits, options.core), port)
-    except (StoreError, RadioError, WiringError, DerivationError) as error:
+    except (CoreError, StoreError, RadioError, WiringError, DerivationError) as error:
         print(f"ledger.measure: {error}", file=sys.stderr)
         return 1
     except OSError as error:

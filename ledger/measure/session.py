@@ -48,7 +48,7 @@ class Plan:
 def measure(plan: Plan, port: SpiPort | None = None) -> dict[str, Any]:
     """Measure and return the document that ``--json`` prints.
 
-    Raises StoreError, OSError, RadioError (no chip on a port that was given) and DerivationError.
+    Raises CoreError, StoreError, OSError, RadioError (no chip on a port that was given) and DerivationError.
     """
     started_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     core = stay_on_core(plan.core)

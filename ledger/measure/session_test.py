@@ -19,6 +19,10 @@ from ledger.measure.session import Plan, measure
 ROOT = Path(__file__).parents[2]
 
 
+def usable_cores() -> str:
+    return ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ledger.measure", *arguments],
@@ -81,6 +85,7 @@ def test_a_port_gives_the_radio_its_costs(tmp_path: Path) -> None:
         (("--rounds", "0"), 2, "'0' is no whole number from 1 to 1000"),
         (("--spi", "7"), 2, "'7' is no bus and chip select"),
         (("--spi", "200.200"), 1, "spidev200.200"),
+        (("--core", "4000"), 1, f"core 4000 cannot be used here: give one of {usable_cores()}"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments: tuple[str, ...], status: int, expected: str) -> None:

@@ -22,6 +22,10 @@ WARM_UP_ROUNDS = 1
 _STEPS = 64
 
 
+class CoreError(ValueError):
+    """A core that this process cannot stay on; the message names those that it may use."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """Work to be timed: `prepare` makes ready, untimed, and returns what is to be run under the clock.
@@ -134,7 +138,12 @@ def smallest_step_ns(clock: int) -> int:
 
 
 def stay_on_core(core: int | None = None) -> int:
-    """Keep this process on one core, the last it may use unless told; return which. Raises OSError."""
-    chosen = max(os.sched_getaffinity(0)) if core is None else core
-    os.sched_setaffinity(0, {chosen})
+    """Keep this process on one core, the last it may use unless told; return which. Raises CoreError."""
+    usable = sorted(os.sched_getaffinity(0))
+    chosen = usable[-1] if core is None else core
+    try:
+        os.sched_setaffinity(0, {chosen})
+    except OSError:
+        cores = ", ".join(map(str, usable))
+        raise CoreError(f"core {chosen} cannot be used here: give one of {cores}") from None
     return chosen

@@ -285,7 +285,7 @@ class SqliteStore:
     def put_own_block(self, block: Block) -> None:
         """Keep a block and drop its readings from the pending ones, both or neither."""
         with self._transaction():
-            self._insert([block])
+            self._insert([block], self._frozen)
             self._connection.executemany(
                 "DELETE FROM pending WHERE (uno_id, boot_epoch, counter) = (?, ?, ?)",
                 [reading.key for reading in block.readings],
@@ -293,21 +293,16 @@ class SqliteStore:
 
     def put_blocks(self, blocks: Sequence[Block], proofs: Sequence[FraudProof] = ()) -> None:
         """Keep blocks, parents first, and fraud proofs."""
-        try:
-            with self._transaction():
-                self._connection.executemany(
-                    "INSERT OR IGNORE INTO fraud (issuer, seq, first, second) VALUES (?, ?, ?, ?)",
-                    [(proof.issuer, proof.seq, proof.first.raw, proof.second.raw) for proof in proofs],
-                )
-                if proofs:
-                    self._frozen = self._read_frozen()
-                self._insert(blocks)
-        except BaseException:
-            if proofs:
-                self._frozen = self._read_frozen()
-            raise
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO fraud (issuer, seq, first, second) VALUES (?, ?, ?, ?)",
+                [(proof.issuer, proof.seq, proof.first.raw, proof.second.raw) for proof in proofs],
+            )
+            frozen = self._read_frozen() if proofs else self._frozen
+            self._insert(blocks, frozen)
+        self._frozen = frozen
 
-    def _insert(self, blocks: Sequence[Block]) -> None:
+    def _insert(self, blocks: Sequence[Block], frozen: Mapping[bytes, int]) -> None:
         block_ids = []
         for block in blocks:
             cursor = self._connection.execute(
@@ -318,7 +313,7 @@ class SqliteStore:
             assert block_id is not None, "an INSERT sets lastrowid"
             index.add_block(self._connection, block_id, block)
             block_ids.append(block_id)
-        if self._frozen:
+        if frozen:
             index.settle(self._connection, block_ids)
         else:
             index.advance_heads(self._connection, block_ids)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.block import Block
+from ledger.block import Block, FraudProof
 from ledger.encoding import encode
 from ledger.fleet import KEYS, PUBLIC, REGISTRY, reading
 from ledger.node import Node
@@ -239,6 +239,33 @@ def test_a_full_disk_names_the_mend_and_loses_nothing(tmp_path: Path) -> None:
     assert len(list(store.readings())) == 6 + acknowledged
     store.close()
     assert verify(path).clean
+
+
+def two_at_one_place() -> tuple[Block, Block]:
+    blocks = []
+    for counter in range(2):
+        store = SqliteStore(MEMORY)
+        store.add_pending(*reading(1, counter))
+        Node(KEYS["east"], REGISTRY, store).seal_block(1)
+        block = store.block(store.heads()[0])
+        assert block is not None
+        blocks.append(block)
+        store.close()
+    return blocks[0], blocks[1]
+
+
+def test_fraud_proofs_count_once_they_are_stored() -> None:
+    store = SqliteStore(MEMORY)
+    one, other = two_at_one_place()
+    proof = FraudProof.of(one.signed, other.signed)
+    with pytest.raises(StoreError):
+        store.put_blocks([one, one], [proof])
+    assert (store.frozen(), list(store.blocks())) == ({}, [])
+    store.put_blocks([one], [proof])
+    assert (store.frozen(), store.heads()) == ({PUBLIC["east"]: 0}, [])
+    store.close()
+    with pytest.raises(StoreError, match="closed database"):
+        store.put_blocks([other], [proof])
 
 
 def test_a_locked_database_names_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
