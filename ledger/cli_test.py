@@ -93,6 +93,8 @@ def test_verify_tells_of_a_seq_that_is_no_number(database: Path) -> None:
     document = as_json("verify", str(database))
     named = [finding for finding in document["findings"] if finding["block"] == head]
     assert [(finding["what"], finding["seq"]) for finding in named] == [("its bytes say seq 2", None)]
+    told = (1, f"error: {database}: the seq of a block is damaged; run `ledger verify`\n")
+    assert (run("inspect", str(database)), run("inspect", str(database), "--json")) == (told, told)
 
 
 def test_inspect_names_the_block_that_is_damaged(database: Path) -> None:

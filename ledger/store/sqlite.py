@@ -539,7 +539,10 @@ class SqliteStore:
                 "  WHERE own.issuer = issuer.id)"
                 " FROM block JOIN issuer ON issuer.id = block.issuer GROUP BY issuer.id ORDER BY public_key"
             ).fetchall()
-        return [IssuerShare(*row) for row in rows]
+        shares = [IssuerShare(*row) for row in rows]
+        if any(type(share.top_seq) is not int for share in shares):
+            raise StoreError(f"{self.path}: the seq of a block is damaged; run `ledger verify`")
+        return shares
 
     def hashes_starting_with(self, prefix: bytes, limit: int = 2) -> list[bytes]:
         """Return the first block hashes that start with these bytes."""
