@@ -94,7 +94,7 @@ def play(
         for name in names:
             seats.unos[name].power_off()
         # An uplink may come back only now.
-        _fetch_ledgers(seats, plan, stage, _end_ns(scene, plan) - world.now_ns)
+        _fetch_ledgers(seats, plan, stage, _end_ns(scene, plan, disturb) - world.now_ns)
         for gateway in gateways:
             gateway.gather(world)
         seats.server.check_life()
@@ -168,14 +168,14 @@ def _play_out(
 ) -> None:
     """Let the world play to the end of the window, while somebody may disturb it, and until all has arrived.
 
-    What the Unos measured gets the plan's drain and some patience besides.
+    What the Unos measured gets the plan's drain and, where nobody disturbs, some patience besides.
     """
     disturber = _Disturber(scene, disturb)
     disturber.start()
     began_ns = scene.world.now_ns
     try:
         while True:
-            now_ns, end_ns = scene.world.now_ns, _end_ns(scene, plan)
+            now_ns, end_ns = scene.world.now_ns, _end_ns(scene, plan, disturb)
             if now_ns >= end_ns:
                 break
             if now_ns > scene.window_end_ns and delivery.is_complete(scene.window_end_ns):
@@ -198,9 +198,12 @@ def _play_out(
         )
 
 
-def _end_ns(scene: Scene, plan: TrialPlan) -> int:
-    """When a trial ends that does not come to rest before, in world time."""
-    return scene.window_end_ns + plan.drain_ns + PATIENCE_NS
+def _end_ns(scene: Scene, plan: TrialPlan, disturb: Disturb | None) -> int:
+    """When a trial ends that does not come to rest before, in world time.
+
+    Where faults struck it counts what became of what was acknowledged, and the Unos may keep the rest.
+    """
+    return scene.window_end_ns + plan.drain_ns + (PATIENCE_NS if disturb is None else 0)
 
 
 def _fetch_ledgers(seats: Seats, plan: TrialPlan, stage: Stage, left_ns: int) -> None:
