@@ -93,6 +93,7 @@ def play(
         # What is acknowledged after its gateway's ledger was copied would pass for lost.
         for name in names:
             seats.unos[name].power_off()
+        stage = replace(stage, until_ns=world.now_ns)
         # An uplink may come back only now.
         _fetch_ledgers(seats, plan, stage, _end_ns(scene, plan, disturb) - world.now_ns)
         for gateway in gateways:
@@ -101,7 +102,6 @@ def play(
         harvests = [
             harvest.with_pi(gateway.figures()) for harvest, gateway in zip(found, gateways, strict=True)
         ]
-        stage = replace(stage, until_ns=world.now_ns)
         accepted_ns = {
             block: unix_ns - world.began_unix_ns for block, unix_ns in seats.server.accepted_unix_ns().items()
         }
