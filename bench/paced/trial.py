@@ -111,7 +111,9 @@ def play(
         lag_ns = world.largest_lag_ns
     oracle, count = Oracle(scene.window_end_ns), RadioCount()
     sha256 = _told(plan, firmware, records, (oracle, count))
-    outcome = outcome_of(stage, plan, harvests, accepted_ns, oracle, count, sha256, began_s)
+    # A window may have been closed before its time.
+    played = replace(plan, window_ns=scene.window_end_ns - stage.begin_ns)
+    outcome = outcome_of(stage, played, harvests, accepted_ns, oracle, count, sha256, began_s)
     notes = (
         *outcome.notes,
         *(
