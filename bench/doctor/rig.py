@@ -24,6 +24,7 @@ from bench.doctor.inquiry import Inquiry, ask
 from bench.doctor.instrument import instrument_inquiries
 from bench.doctor.network import UnreachableError, addresses_of
 from bench.doctor.serial_port import far_finding, is_far, near_finding
+from bench.pi.deployed.deployment import GPIO_CHIP
 from bench.pi.deployed.release import PLATFORMS
 from bench.rig.loader import load_rig
 from bench.rig.problem import RigError
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from bench.rig.model import Branch, Pi, Rig, Server
 
 PI_MACHINE: Final = "aarch64"
-GPIO_CHIP: Final = "/dev/gpiochip0"
 _SPI_MEND: Final = "sudo raspi-config nonint do_spi 0 (or dtparam=spi=on in config.txt), and boot again"
 
 

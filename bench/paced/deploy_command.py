@@ -1,7 +1,6 @@
 """`bench pi deploy`: the ledger brought to a Pi in one call; a second call changes nothing."""
 
 import re
-import shlex
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -9,7 +8,7 @@ import typer
 
 from bench.paced.gateways import JOIN_S
 from bench.paced.host_facts import python_version
-from bench.pi.deployed.deployment import GatewaySettings, deploy
+from bench.pi.deployed.deployment import GatewaySettings, deploy, radio_devices
 from bench.pi.deployed.release import build_release
 from bench.pi.emulated.image import default_cache
 from bench.pi.emulated.machine_announcement import announced
@@ -50,7 +49,7 @@ def deploy_command(
             configuration=config.read_text(encoding="utf-8"),
             registry=registry.read_bytes(),
             signing_key=key,
-            devices=_devices(pi, wires),
+            devices=radio_devices(pi, *_port(wires)),
         )
         typer.echo(str(deploy(pi, release, settings)))
 
@@ -78,10 +77,8 @@ def _key(file: Path) -> bytes:
     return bytes.fromhex(text)
 
 
-def _devices(pi: SshSeat, wires: Wires) -> tuple[str, ...]:
-    """The devices that the service must be allowed to open, by their real nodes."""
+def _port(wires: Wires) -> tuple[str, str]:
+    """Kind and address of a radio's port."""
     if isinstance(wires, SpidevWires):
-        return (f"/dev/spidev{wires.bus}.{wires.chip_select}", "/dev/gpiochip0")
-    if not wires.address.startswith("/"):
-        return ()
-    return (pi.run(f"readlink -f {shlex.quote(wires.address)}").output.strip(),)
+        return "spidev", f"{wires.bus}.{wires.chip_select}"
+    return "serial", wires.address

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bench.paced.gateways import JOIN_S, GatewaySeat
+from bench.pi.deployed.deployment import radio_devices
 from bench.pi.emulated.image import build_image
 from bench.pi.emulated.machine import PiMachine
 from bench.pi.ssh import SshSeat
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bench.rig.model import Branch
     from ledger.gateway.byte_stream import ByteStream
 
+_RADIO_PORT: Final = "/dev/virtio-ports/radio"
 _BOOT_S: Final = 300.0
 """Half a minute where nothing else runs; a busy host takes its time."""
 
@@ -67,11 +69,11 @@ class EmulatedPi(GatewaySeat):
 
     def radio_settings(self) -> Mapping[str, Scalar]:
         """A virtio port."""
-        return {"port": "serial:/dev/virtio-ports/radio"}
+        return {"port": f"serial:{_RADIO_PORT}"}
 
     def radio_devices(self) -> tuple[str, ...]:
         """The port's real node."""
-        return (self._pi().run("readlink -f /dev/virtio-ports/radio").output.strip(),)
+        return radio_devices(self._pi(), "serial", _RADIO_PORT)
 
     @property
     def process_id(self) -> int | None:

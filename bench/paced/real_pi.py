@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import time
 from typing import TYPE_CHECKING, Final
 
 from bench.paced.gateways import GatewaySeat
+from bench.pi.deployed.deployment import radio_devices
 from bench.pi.ssh import SshSeat, SshTarget
 from bench.rig.infrastructure import InfrastructureError
 from ledger.gateway.byte_stream import ByteStream, open_stream
@@ -78,9 +78,5 @@ class RealPi(GatewaySeat):
 
     def radio_devices(self) -> tuple[str, ...]:
         """SPI bus and GPIO chip, or the line's device."""
-        kind, _, place = self._branch.pi.radio_port.partition(":")
-        if kind == "spidev":
-            return (f"/dev/spidev{place}", "/dev/gpiochip0")
-        if not place.startswith("/"):
-            return ()
-        return (str(self._pi().run(f"readlink -f {shlex.quote(place)}").output.strip()),)
+        kind, _, address = self._branch.pi.radio_port.partition(":")
+        return radio_devices(self._pi(), kind, address)

@@ -41,6 +41,7 @@ CONFIGURATION_FILE: Final = f"{SETTINGS}/gateway.toml"
 REGISTRY_FILE: Final = f"{SETTINGS}/registry.json"
 SIGNING_KEY_FILE: Final = f"{SETTINGS}/signing.key"
 
+GPIO_CHIP: Final = "/dev/gpiochip0"
 MEMORY_BYTES: Final = 256 * 1024 * 1024
 """What a gateway may have of its Pi's memory, unless its settings say otherwise."""
 
@@ -179,6 +180,18 @@ def _carry_out(
     if "refused" in answer:
         raise InfrastructureError(seat.target.name, answer["refused"]["what"], answer["refused"]["mend"])
     return tuple(answer["changes"])
+
+
+def radio_devices(pi: SshSeat, kind: str, address: str) -> tuple[str, ...]:
+    """Return the devices by which a gateway reaches a radio port KIND:ADDRESS, by their real nodes.
+
+    Raises InfrastructureError (the login).
+    """
+    if kind == "spidev":
+        return (f"/dev/spidev{address}", GPIO_CHIP)
+    if not address.startswith("/"):
+        return ()
+    return (pi.run(f"readlink -f {shlex.quote(address)}").output.strip(),)
 
 
 def unit_text(settings: GatewaySettings) -> str:
