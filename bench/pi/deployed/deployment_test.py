@@ -66,12 +66,23 @@ def made_up_release(folder: Path, text: str, python_version: str) -> Release:
     return Release(path, digest, python_version, os.uname().machine, unpacked_bytes, ())
 
 
-def leftovers() -> list[Path]:
-    return [*Path("/dev/shm").glob("deploy.*"), *Path("/tmp").glob("deploy.*")]
+@pytest.fixture(autouse=True)
+def stages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """The folders through which keys passed: all of them are gone in the end."""
+    made: list[Path] = []
+    stage = deployment_module._stage
+
+    def noted(seat: SshSeat) -> str:
+        made.append(Path(stage(seat)))
+        return str(made[-1])
+
+    monkeypatch.setattr(deployment_module, "_stage", noted)
+    yield made
+    assert not [path for path in made if path.exists()]
 
 
 def test_the_second_deployment_changes_nothing_and_says_so(
-    seat: SshSeat, release: Release, tmp_path: Path
+    seat: SshSeat, release: Release, stages: list[Path], tmp_path: Path
 ) -> None:
     prefix = tmp_path / "root"
     prefix.mkdir()
@@ -88,7 +99,7 @@ def test_the_second_deployment_changes_nothing_and_says_so(
     assert modes == {"gateway.toml": 0o640, "registry.json": 0o640, "signing.key": 0o600}
     changed = deploy(seat, release, replace(SETTINGS, configuration='name = "west"\n'), prefix=str(prefix))
     assert changed.changes == (f"{folder}/gateway.toml written",)
-    assert leftovers() == []
+    assert len(stages) == 3
 
 
 def test_keys_are_in_no_command_and_no_representation(
@@ -142,7 +153,6 @@ def test_what_does_not_fit_is_named_with_its_mend(
     assert what in caught.value.what
     assert mend in caught.value.mend
     assert not (tmp_path / "root/opt/dag-ledger/current").exists()
-    assert leftovers() == []
 
 
 @pytest.mark.parametrize(
