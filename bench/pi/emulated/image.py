@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from bench.pi.emulated.image_host import (
     PiImageError,
     check_tools,
+    check_user,
     enable_foreign_programs,
     package_settings,
     package_sources,
@@ -165,6 +166,7 @@ def _only_builder_of(folder: Path, tell: Tell) -> Iterator[None]:
 
 def _build_into(folder: Path, recipe: Recipe, tell: Tell) -> None:
     check_tools()
+    check_user()
     enable_foreign_programs()
     for abandoned in folder.parent.glob(f".{folder.name}.*"):
         _remove(abandoned)
@@ -178,7 +180,12 @@ def _build_into(folder: Path, recipe: Recipe, tell: Tell) -> None:
 
 
 def _remove(work: Path) -> None:
-    subprocess.run([*_as_owner_of_the_card(), "rm", "-rf", str(work / "root")], check=False)
+    card = work / "root"
+    if card.exists():
+        # The folder itself stands in one of the user's own, from which the card's owner may not remove it.
+        subprocess.run(
+            [*_as_owner_of_the_card(), "find", str(card), "-mindepth", "1", "-delete"], check=False
+        )
     shutil.rmtree(work, ignore_errors=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,6 +22,7 @@ TOOLS = {
 }
 """Commands of the build and the Debian packages that they come from."""
 
+SUBORDINATES = (Path("/etc/subuid"), Path("/etc/subgid"))
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _BINFMT_RULE = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 _PASSED_ON = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries", "Acquire::Languages")
@@ -39,6 +41,20 @@ def check_tools() -> None:
             f"building the Pi's image needs {', '.join(missing)}; "
             f"get it with: apt-get install {' '.join(missing)}"
         )
+
+
+def check_user() -> None:
+    """Raise PiImageError where this user, not being root, has no ids for a namespace (subuid(5))."""
+    if os.geteuid() == 0:
+        return
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    for file in SUBORDINATES:
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        if not any(line.split(":")[0] in (user, str(os.geteuid())) for line in text.splitlines()):
+            raise PiImageError(
+                f"{file} grants {user} no ids for the files of another system; as root, once: "
+                f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
+            )
 
 
 def enable_foreign_programs() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pwd
 import select
 import signal
 import subprocess
@@ -16,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from bench.pi.emulated import image
+from bench.pi.emulated import image, image_host
 from bench.pi.emulated.image import build_image, default_cache, find_image
-from bench.pi.emulated.image_host import PiImageError, check_tools, settings_of, sources_of
+from bench.pi.emulated.image_host import PiImageError, check_tools, check_user, settings_of, sources_of
 from bench.pi.emulated.image_recipe import FileOnCard, Recipe, archive, files_on_card
 
 
@@ -33,6 +34,7 @@ def finish(build: Any) -> None:
 @pytest.fixture(autouse=True)
 def _no_tools_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image, "check_tools", lambda: None)
+    monkeypatch.setattr(image, "check_user", lambda: None)
     monkeypatch.setattr(image, "enable_foreign_programs", lambda: None)
 
 
@@ -105,7 +107,7 @@ import sys
 from pathlib import Path
 # Where the tests run in the background, SIGINT is ignored, and so it would be here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from bench.pi.emulated import image
+from bench.pi.emulated import image, image_host
 from bench.pi.emulated.image_recipe import Recipe
 print("ready", flush=True)
 image._Build(Path(sys.argv[1]), Recipe(), print)._run(
@@ -233,6 +235,20 @@ def test_how_packages_are_fetched_is_taken_from_the_host() -> None:
         'DPkg::Post-Invoke:: "rm -rf /";',
     ]
     assert settings_of(dump) == "".join(f"{line}\n" for line in dump[1:4])
+
+
+def test_an_ordinary_user_needs_ids_for_the_files_of_the_card(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nobody = pwd.getpwnam("nobody")
+    files = tmp_path / "subuid", tmp_path / "subgid"
+    monkeypatch.setattr(image_host, "SUBORDINATES", files)
+    monkeypatch.setattr(os, "geteuid", lambda: nobody.pw_uid)
+    files[0].write_text("nobody:100000:65536\n")
+    with pytest.raises(PiImageError, match=r"subgid grants nobody no ids .*: usermod --add-subuids"):
+        check_user()
+    files[1].write_text(f"{nobody.pw_uid}:100000:65536\n")
+    check_user()
 
 
 def test_missing_tools_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
