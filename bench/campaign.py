@@ -166,11 +166,7 @@ class Campaign:
 
         Its uplinks have no outages, since after each fault the gateway must find its server.
         """
-        branches = tuple(
-            branch.model_copy(update={"uplink": branch.uplink.model_copy(update={"outages": ()})})
-            for branch in self.rig.branches
-        )
-        rig = self.rig.model_copy(update={"branch": branches})
+        rig = self.rig.without_outages()
         plan = TrialPlan(rig, self.seed, crash_window_ns(faults), self._directory(name))
         evidence: list[FaultEvidence] = []
 

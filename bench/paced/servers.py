@@ -251,4 +251,4 @@ def between_trials(branch: Branch) -> Stream:
 
 def undisturbed(uplink: Uplink) -> RelayPlan:
     """The same without outages, as between trials."""
-    return relay_plan(uplink.model_copy(update={"outages": ()}))
+    return relay_plan(uplink.without_outages())

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.paced.servers import ServerSeat, between_trials, undisturbed
+from bench.paced.emulated_server import EmulatedServerSeat
+from bench.paced.servers import between_trials, undisturbed
 from bench.pi.ledger_process import LedgerEvent, LedgerFailureError
 from bench.pi.vpn.keys import make_private_key
 from bench.pi.vpn.relay import Relay
@@ -25,14 +26,13 @@ if TYPE_CHECKING:
     from bench.rig.model import Branch
 
 RIG = load_rig(Path(__file__).parents[2] / "rigs/emulated.toml")
-HOUR_NS = 3600 * NS_PER_S
 
 
-class Server(ServerSeat):
+class Server(EmulatedServerSeat):
     """Has a relay, and a tunnel without any session."""
 
-    def __init__(self, way: Relay) -> None:
-        super().__init__(RIG)
+    def __init__(self, way: Relay, folder: Path) -> None:
+        super().__init__(RIG, folder)
         self.way = way
         self.orders: Any = SimpleNamespace(seed=Stream(7))
 
@@ -41,10 +41,6 @@ class Server(ServerSeat):
 
     def check_tunnel(self, branch: Branch) -> None:
         raise InfrastructureError("VPN", f"no handshake with {branch.name}", "look at it")
-
-    put_up = close = node = files = listen = gateway_address = address = install_tunnel = fetch_store = (
-        NotImplemented
-    )
 
 
 @pytest.fixture
@@ -55,11 +51,11 @@ def branch() -> Branch:
 
 
 @pytest.fixture
-def server(branch: Branch) -> Iterator[Server]:
+def server(branch: Branch, tmp_path: Path) -> Iterator[Server]:
     anywhere = ("127.0.0.1", 0)
     plan, stream = undisturbed(branch.uplink), between_trials(branch)
     with Relay("east", anywhere, anywhere, make_private_key().public, plan, stream) as relay:
-        yield Server(relay)
+        yield Server(relay, tmp_path)
 
 
 @pytest.mark.parametrize(("began_s_ago", "is_told"), [(0, True), (700, False), (1000, False), (1200, True)])

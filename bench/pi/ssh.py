@@ -22,7 +22,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 import fabric
 import paramiko
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.rig.model import Login
+
+BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+"""What the kernel drew at boot."""
 
 _Result = TypeVar("_Result")
 
@@ -233,7 +236,7 @@ class SshSeat(Closable):
 
     def boot_id(self) -> str:
         """What the kernel drew at boot; differs after every reboot."""
-        return self.run("cat /proc/sys/kernel/random/boot_id").output.strip()
+        return self.run(f"cat {BOOT_ID}").output.strip()
 
     def close(self) -> None:
         """Hang up; does nothing when not connected."""

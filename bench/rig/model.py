@@ -433,6 +433,10 @@ class Uplink(Part):
         """Loss per message in parts per million."""
         return _ppm(self.loss)
 
+    def without_outages(self) -> Uplink:
+        """The same, never cut."""
+        return self.model_copy(update={"outages": ()})
+
 
 class Server(Part):
     """The server that all branches sync to."""
@@ -682,6 +686,13 @@ class Rig(Part):
         )
         path_loss_db = min(HIGHEST_PATH_LOSS_DB, radio.path_loss_db + taken_db)
         return branch.model_copy(update={"radio": radio.model_copy(update={"path_loss_db": path_loss_db})})
+
+    def without_outages(self) -> Rig:
+        """The same rig with uplinks that are never cut."""
+        branches = tuple(
+            branch.model_copy(update={"uplink": branch.uplink.without_outages()}) for branch in self.branches
+        )
+        return self.model_copy(update={"branch": branches})
 
     def virtual_twin(self) -> Rig:
         """The same rig with every seat virtual: what a trial on the wall clock is held against."""

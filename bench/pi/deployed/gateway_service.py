@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.pi.deployed.deployment import CURRENT, SLICE, STORE, UNIT, USER
 from bench.pi.deployed.store_copy import COPY_S, fetch_store
+from bench.pi.ssh import BOOT_ID
 from bench.rig.infrastructure import InfrastructureError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ MOST_LINES: Final = 20_000
 PAGE_LINES: Final = 8_000
 """Of the log at once when all of it is read: an answer over SSH has 16 MB at most."""
 READY_S: Final = 90.0
-_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 # Every figure in one round over SSH; what a kernel or system does not tell stays empty.
 _LOOK: Final = """
@@ -139,16 +139,16 @@ class GatewayService:
 
     def boot_id(self) -> str:
         """Return what changes with every boot."""
-        return self._seat.run(f"cat {_BOOT_ID}").output.strip()
+        return self._seat.boot_id()
 
     def life(self) -> str:
         """Return what changes with every boot and every start of the gateway."""
-        return self._told_to_root(f"cat {_BOOT_ID}; systemctl show {UNIT} -p MainPID --value")
+        return self._told_to_root(f"cat {BOOT_ID}; systemctl show {UNIT} -p MainPID --value")
 
     def figures(self) -> ServiceFigures:
         """Look at the service and its machine."""
         folder = STORE.rpartition("/")[0]
-        command = _LOOK.format(unit=UNIT, slice=SLICE, folder=folder, boot_id=_BOOT_ID)
+        command = _LOOK.format(unit=UNIT, slice=SLICE, folder=folder, boot_id=BOOT_ID)
         return figures_from(self._root(command).output)
 
     def log(self, after: str | None = None, limit: int = MOST_LINES) -> Log:
